@@ -1,0 +1,53 @@
+# smartsensor. `make` lists the targets. Needs Python 3.11, make and git; each target makes the environment that it needs.
+
+LAKE   ?= lake
+ENGINE ?= duckdb
+DAYS   ?=
+RESET  ?=
+
+bin         := .venv/bin
+environment := .ci/python .ci/environment.py
+yes          = $(filter 1 yes true,$(1))
+
+.PHONY: help run docs lab test prepare readme hooks lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run takes LAKE=folder (./lake), DAYS=n, RESET=1 (start over) and ENGINE=duckdb|spark"
+	@echo "  make PYTHON=/path/to/python3.11 ... says which Python to use"
+
+run: ## Run the whole pipeline against the simulator: check, extract, promote
+	@$(environment) $(if $(filter spark,$(ENGINE)),spark,run)
+	@$(bin)/smartsensor run --simulate --lake "$(LAKE)" --engine "$(ENGINE)" \
+	    $(if $(DAYS),--days "$(DAYS)") $(if $(call yes,$(RESET)),--reset)
+
+docs: ## Open the data-quality pages of the lake
+	@$(environment) run
+	@$(bin)/smartsensor docs --lake "$(LAKE)"
+
+lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only
+	@$(environment) lab
+	@$(bin)/smartsensor lab --lake "$(LAKE)"
+
+test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
+	@$(environment) test
+	@$(bin)/python .ci/check.py $(ONLY)
+
+prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
+	@$(environment) test
+	@$(bin)/ruff format --quiet .
+	@$(bin)/nbdev_clean
+	@$(bin)/nbdev_export
+	@$(bin)/python .ci/readme.py
+
+readme: ## Make README.md from nbs/index.ipynb
+	@$(environment) run
+	@$(bin)/python .ci/readme.py
+
+hooks: ## Let git check each commit (pre-commit, from the environment itself)
+	@$(environment) test
+	@$(bin)/pre-commit install
+
+lock: ## Lock the dependencies and export the requirement files (UPDATE=1 for newer versions)
+	@.ci/python .ci/lock.py
