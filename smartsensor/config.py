@@ -119,7 +119,11 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "SETTLING_S": ("settling", lambda text: timedelta(seconds=_number(text))),
     "HISTORY_DAYS": ("history", lambda text: timedelta(days=_number(text))),
 }
-OTHERS = ("API_SECRET", "PROGRESS")  # the ARN of the credentials; where the runner listens for progress
+OTHERS = (
+    "API_SECRET",
+    "PROGRESS",
+    "SIMULATOR_SECRET",
+)  # the ARN of the credentials; where progress is told; the simulator's own
 
 # %% ../nbs/00_config.ipynb #e1ddf806
 def _read(env: Mapping[str, str], table: Mapping[str, tuple[str, Callable[[str], Any]]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUP_ROWS', 'PART_ROWS', 'LISTINGS', 'Tally', 'Progress', 'load_progress', 'Stopped', 'Ears', 'extract',
-           'Extraction', 'extract_all', 'close']
+           'Extraction', 'extract_all', 'close', 'rows_by_hour', 'plot_rows', 'plot_latency']
 
 # %% ../nbs/10_extract.ipynb #d4a575f8
 import contextlib
@@ -12,24 +12,27 @@ import hashlib
 import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .check import Due
-from .client import ApiError, BadRequest, Client, CursorExpired
+from .client import ApiError, Attempt, BadRequest, Client, CursorExpired
 from .lake import Lake, Manifest, NotFound, Part, manifest_key, part_key
 from .paginate import Page
 from .resources import RESOURCES, Resource
 from .windows import EPOCH, Ledger, Window, rfc3339
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../nbs/10_extract.ipynb #24046aef
 GROUP_ROWS = 100_000  # about 10 MB of measurements in memory
@@ -402,3 +405,69 @@ def _closed_by(lake: Lake, resource: str, run: str) -> set[str]:
         known |= {one.manifest for one in ledger.added if one.run == run}
         ledger = lake.ledger(resource, ledger.version - 1) if ledger.version > 1 else Ledger(resource)
     return known
+
+# %% ../nbs/10_extract.ipynb #040614ad
+def rows_by_hour(
+    lake: Lake,
+    resource: Resource,
+    manifests: Sequence[Manifest],
+) -> dict[datetime, int]:  # start of each hour, UTC -> rows; by event time, else by the incremental field
+    "How many rows have landed for each hour."
+    column = resource.event_field or resource.incremental_field
+    counts: Counter[int] = Counter()
+    for part in (part for one in manifests if one.resource == resource.name for part in one.parts):
+        hours = pc.divide(
+            pq.read_table(lake.open(part.key), columns=[column]).column(0).drop_null().cast(pa.int64()), 3_600_000_000
+        )
+        counts.update({one["values"]: one["counts"] for one in hours.value_counts().to_pylist()})
+    return {EPOCH + timedelta(hours=hour): rows for hour, rows in sorted(counts.items())}
+
+
+def plot_rows(
+    hours: Mapping[datetime, int],  # from `rows_by_hour`
+    title: str,
+) -> "Figure":
+    "Rows that landed, by the hour in which they were measured."
+    from matplotlib import pyplot
+
+    figure: Figure
+    figure, axes = pyplot.subplots(figsize=(9, 2.6), layout="constrained")
+    axes.bar(list(hours), list(hours.values()), width=1 / 24, align="edge", color="#2b6cb0")
+    axes.set(title=title, ylabel="rows an hour", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    pyplot.close(figure)
+    return figure
+
+
+def plot_latency(
+    attempts: Sequence[Attempt],  # as the client's log has them
+) -> "Figure":
+    "How long each request took, when it was sent, and what came of it."
+    from matplotlib import pyplot
+
+    figure: Figure
+    figure, axes = pyplot.subplots(figsize=(9, 2.6), layout="constrained")
+    kinds = {"answered": "#2b6cb0", "429": "#dd6b20", "failed": "#c53030"}
+    for kind, colour in kinds.items():
+        some = [one for one in attempts if _kind(one) == kind]
+        axes.scatter(
+            [one.at for one in some],
+            [one.seconds * 1000 for one in some],
+            s=9,
+            color=colour,
+            label=f"{kind} ({len(some)})",
+            linewidths=0,
+        )
+    axes.set(title="Latency of each request", xlabel="seconds since the job began", ylabel="ms", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    pyplot.close(figure)
+    return figure
+
+
+def _kind(attempt: Attempt) -> str:
+    return "429" if attempt.status == 429 else "answered" if attempt.status and attempt.status < 400 else "failed"

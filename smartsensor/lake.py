@@ -97,10 +97,14 @@ class Folder:
     def _aside(self, data: bytes) -> Path:
         aside = self.root / ".tmp" / uuid.uuid4().hex
         aside.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            aside.unlink(missing_ok=True)  # half a file on a full disk would only take more of it
+            raise
         return aside
 
     def create(self, key: str, data: bytes) -> bool:

@@ -65,7 +65,7 @@ EXTRA = "_extra"
 
 
 def _envelope(paging: CursorPaging, schema: pa.Schema) -> pa.Schema:
-    tree: dict[str, Any] = {paging.rows: pa.list_(pa.struct(list(schema)))}
+    tree: dict[str, Any] = {paging.rows: pa.list_(pa.struct([field.with_nullable(True) for field in schema]))}
     wanted = [(paging.next_cursor, pa.string()), (paging.as_of, pa.string())]
     wanted += [(paging.has_more, pa.bool_())] if paging.has_more else []
     for path, kind in wanted:
@@ -82,6 +82,8 @@ def _struct(tree: Mapping[str, Any]) -> pa.DataType:
 
 
 def _parse(body: bytes, envelope: pa.Schema) -> pa.Table:
+    if body.lstrip()[:1] != b"{":
+        raise pa.ArrowInvalid("not an object")  # a bare null would crash pyarrow's parser, and the process with it
     return pj.read_json(
         pa.BufferReader(body),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
@@ -203,7 +205,7 @@ def decode(
     try:
         table = _parse(body, envelope)
         rows = _rows(table, paging, body)
-        if rows.type != envelope.field(paging.rows).type.value_type:
+        if rows.type != envelope.field(paging.rows).type.value_type:  # inference found fields that are not declared
             raise pa.ArrowInvalid("unknown fields")
     except pa.ArrowInvalid:
         table, rows, drift = _decode_slowly(body, schema, paging)
