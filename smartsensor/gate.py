@@ -475,7 +475,7 @@ def _sentence(type_: str, kwargs: Mapping[str, Any], fallback: Callable[[], str]
         return fallback()
     text, mostly, condition = _SENTENCES[type_](kwargs), kwargs.get("mostly"), kwargs.get("row_condition")
     if mostly is not None and float(mostly) < 1:
-        text += f", for at least {100 * float(mostly):.4g} % of the rows"
+        text += f", for at least {100 * float(mostly):.4g}\u00a0% of the rows"
     return f"where {_where(condition)}: {text}" if condition else text
 
 # %% ../nbs/11_gate.ipynb #9599ce46
@@ -519,7 +519,7 @@ def _observed(type_: str, result: Mapping[str, Any]) -> str:
     asked = f"{_number(elements)} rows" + (f" ({_number(nulls)} null)" if nulls else "")
     if not unexpected:
         return f"all of {asked}" if elements else "no rows"
-    return f"not so in {_number(unexpected)} of {asked}: {100 * unexpected / max(1, elements - nulls):.3g} %"
+    return f"not so in {_number(unexpected)} of {asked}: {100 * unexpected / max(1, elements - nulls):.3g}\u00a0%"
 
 
 def _whole(value: Any) -> int:
@@ -765,6 +765,12 @@ PAGE = """{{ head }}
 <p class="foot">Made by smartsensor from Great Expectations' results. critical: nothing is published; warning: published and recorded.</p>
 </main></body></html>
 """
+_BADGES = {"passed": "passed", "warned": "passed with warnings", "held": "held"}
+_LEADS = {
+    "passed": "Every expectation was met.",
+    "warned": "All that is critical was met. The warnings below are recorded; the data was published.",
+    "held": "A critical expectation failed: nothing of this was published, and the version before it stays readable.",
+}
 
 # %% ../nbs/11_gate.ipynb #3aed1869
 INDEX = """{{ head }}
@@ -799,14 +805,6 @@ def _render(
         .lstrip()
         .encode()
     )
-
-
-_BADGES = {"passed": "passed", "warned": "passed with warnings", "held": "held"}
-_LEADS = {
-    "passed": "Every expectation was met.",
-    "warned": "All that is critical was met. The warnings below are recorded; the data was published.",
-    "held": "A critical expectation failed: nothing of this was published, and the version before it stays readable.",
-}
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Status:
@@ -878,7 +876,10 @@ def _gather(
     known: Entries = json.loads(lake.read(INDEX_JSON)) if lake.exists(INDEX_JSON) else {}
     found: Entries = {}
     for key in lake.list(ENTRIES):
-        run, resource = key.removeprefix(f"{ENTRIES}/").removesuffix(".json").split("/")
+        named = re.fullmatch(rf"{ENTRIES}/([^/]+)/([^/]+)\.json", key)
+        if named is None:
+            continue  # somebody's file, none of ours
+        run, resource = named.groups()
         entry = known.get(run, {}).get(resource) if run != fresh else None
         found.setdefault(run, {})[resource] = entry or json.loads(lake.read(key))
     return found
@@ -907,7 +908,7 @@ def _write_index(
             for resource in found[run]:
                 lake.delete(f"{ENTRIES}/{run}/{resource}.json")
         keys = {f"{ENTRIES}/{run}/{resource}.json" for run in kept for resource in kept[run]}
-        if keys >= set(lake.list(ENTRIES)):
+        if not {key for key in lake.list(ENTRIES) if key.endswith(".json")} - keys:
             return
 
 # %% ../nbs/11_gate.ipynb #540eb885
