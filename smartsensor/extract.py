@@ -87,11 +87,16 @@ def _least(one: int | None, two: int | None, choose: Callable[[int, int], int]) 
 def _ascends(order: Sequence[pa.ChunkedArray]) -> bool:
     "Whether each row is greater than the one before it; a null is not."
     length = len(order[0])
-    greater = pa.scalar(False)
+    if length < 2:
+        return True
+    greater = None
     for column in reversed(order):
         before, after = column.slice(0, length - 1), column.slice(1)
-        greater = pc.or_(pc.greater(after, before), pc.and_(pc.equal(after, before), greater))
-    return length < 2 or bool(pc.all(pc.fill_null(greater, False)).as_py())
+        more = pc.greater(after, before)
+        greater = more if greater is None else pc.or_(more, pc.and_(pc.equal(after, before), greater))
+    return bool(
+        pc.all(greater, skip_nulls=False).as_py()
+    )  # no Python value among the operands: converting one imports pandas
 
 # %% ../nbs/10_extract.ipynb #15ba434f
 @dataclass
