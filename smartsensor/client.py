@@ -82,8 +82,11 @@ class ContractError(ApiError):
     """The reply is not what the API promises."""
 
 
-_SENSITIVE = re.compile(
-    r"(?i)(bearer\s+|basic\s+|(?:access_token|client_secret|authorization|password)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
+_SENSITIVE = (
+    re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',}]+"),
+    re.compile(
+        r"(?i)\b(access_token|client_secret|password|authorization)([\"']?\s*[=:]\s*[\"']?)(?!bearer|basic)[^\s\"'&,}]+"
+    ),
 )
 
 
@@ -91,7 +94,8 @@ def redact(
     text: str,  # anything that may have come from outside
 ) -> str:  # the same, without tokens and secrets
     "Cut out what must not reach a log."
-    return _SENSITIVE.sub(r"\1***", text)
+    scheme, pair = _SENSITIVE
+    return pair.sub(r"\1\2***", scheme.sub(r"\1 ***", text))
 
 # %% ../nbs/02_client.ipynb #756ec51c
 @dataclass(frozen=True)

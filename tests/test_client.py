@@ -1,0 +1,224 @@
+"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/02_client.ipynb."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from smartsensor import client as module
+from smartsensor.budget import RateBudget
+from smartsensor.client import (
+    ApiError,
+    AuthError,
+    BadRequest,
+    Client,
+    ContractError,
+    Forbidden,
+    RateLimited,
+    ServerFault,
+    TransportFault,
+)
+from smartsensor.config import ApiSettings, Secret
+
+SECRET = "s3cr3t-of-the-client"
+TOKEN = (200, {}, b'{"access_token": "token-of-the-day", "token_type": "Bearer", "expires_in": 900}')
+
+
+class Script:
+    """What the server answers, in order: (status, headers, body), or a callable that gets the handler."""
+
+    def __init__(self, *answers: Any, token: Any = TOKEN) -> None:
+        self.answers, self.token, self.seen = list(answers), token, []
+
+
+@contextlib.contextmanager
+def served(script: Script) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None: ...
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            script.seen.append((self.path, self.headers.get("Authorization")))
+            answer = script.token if self.path.endswith("/token") else script.answers.pop(0)
+            if callable(answer):
+                answer(self)
+                return
+            status, headers, body = answer
+            self.send_response_only(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = len(body) < int(headers.get("Content-Length", 0))
+
+        do_GET = do_POST = answer
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def asked(script: Script, budget: RateBudget | None = None, **changes: Any) -> tuple[Any, list[float]]:
+    waits: list[float] = []
+    with served(script) as url:
+        settings = ApiSettings(url, f"{url}/token", "me", Secret(SECRET), **changes)
+        client = Client(settings, budget=budget, sleep=waits.append, chance=lambda: 0.0)
+        return client.get("/x"), waits
+
+
+OK = (200, {}, b'{"fine": true}')
+HALF = (200, {"Content-Length": "400"}, b'{"fine": ')
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+    handler.connection.close()
+
+
+@pytest.mark.parametrize(
+    "fault", [HALF, reset, (500, {}, b"<html>"), (502, {}, b""), (503, {}, b"{}"), (504, {}, b"x"), (429, {}, b"{}")]
+)
+def test_what_passes_is_asked_again(fault: Any) -> None:
+    script = Script(fault, fault, OK)
+    reply, waits = asked(script)
+    assert (reply.body, reply.attempts, len(waits)) == (OK[2], 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ((400, {}, b'{"title": "window_too_large", "detail": "7 days at most"}'), BadRequest),
+        ((403, {}, b'{"title": "insufficient_scope"}'), Forbidden),
+        ((404, {}, b""), BadRequest),
+        ((501, {}, b""), BadRequest),
+        ((302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""), BadRequest),
+    ],
+)
+def test_what_will_not_change_is_asked_once(answer: Any, kind: type[ApiError]) -> None:
+    script = Script(answer)
+    with pytest.raises(kind):
+        asked(script)
+    assert [path for path, _ in script.seen] == ["/v1/token", "/v1/x"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(HALF, TransportFault), ((500, {}, b""), ServerFault), ((429, {}, b""), RateLimited)]
+)
+def test_attempts_are_bounded(fault: Any, kind: type[ApiError]) -> None:
+    script = Script(*[fault] * 9)
+    with pytest.raises(kind) as caught:
+        asked(script, max_attempts=4)
+    assert caught.value.retryable
+    assert len(script.answers) == 5
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("3", 3.0),
+        ("0", 0.0),
+        ("0.5", 0.5),
+        ("soon", 0.0),
+        ("-1", 0.0),
+        ("inf", 0.0),
+        ("nan", 0.0),
+        ("9" * 400, None),
+        ("Fri, 20 Nov 2026 10:00:07 GMT", 7.0),
+        ("Fri, 99 Nov 2026", 0.0),
+    ],
+)
+def test_retry_after_is_a_floor_and_nonsense_is_none(header: str, wait: float | None) -> None:
+    script = Script((429, {"Retry-After": header, "Date": "Fri, 20 Nov 2026 10:00:00 GMT"}, b"{}"), OK)
+    if wait is None:
+        with pytest.raises(RateLimited, match="retry budget"):
+            asked(script)
+        return
+    _, waits = asked(script)
+    assert waits == [wait]
+
+
+def test_a_429_pauses_every_thread() -> None:
+    waits: list[float] = []
+    budget = RateBudget(0, 1, clock=lambda: 0.0, sleep=waits.append)
+    asked(Script((429, {"Retry-After": "5"}, b"{}"), OK), budget)
+    assert waits == [5.0]
+
+
+def test_a_token_that_is_refused_is_replaced_once_and_no_more() -> None:
+    refused = (401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, b"{}")
+    script = Script(refused, OK)
+    reply, waits = asked(script)
+    assert reply.status == 200
+    assert waits == []
+    assert [path for path, _ in script.seen] == ["/v1/token", "/v1/x", "/v1/token", "/v1/x"]
+    script = Script(refused, refused, OK)
+    with pytest.raises(AuthError):
+        asked(script)
+    assert len(script.answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [
+        ((401, {}, b'{"error": "invalid_client"}'), AuthError),
+        ((200, {}, b'{"token_type": "Bearer"}'), AuthError),
+        ((200, {}, b'{"access_token": null}'), AuthError),
+        ((200, {}, b'{"access_token": "a\\nb"}'), AuthError),
+        ((200, {}, b'{"access_token": "a", "token_type": "mac"}'), AuthError),
+        ((200, {}, b"<html>"), AuthError),
+        ((200, {}, b"[]"), AuthError),
+        ((503, {}, b""), TransportFault),
+    ],
+)
+def test_no_token_is_no_request(token: Any, kind: type[ApiError]) -> None:
+    script = Script(OK, token=token)
+    with pytest.raises(kind):
+        asked(script, max_attempts=2)
+    assert all(path == "/v1/token" for path, _ in script.seen)
+    assert len(script.seen) == (2 if kind is TransportFault else 1)
+
+
+def test_no_message_holds_a_secret() -> None:
+    echo = json.dumps(
+        {"title": "bad", "detail": f"client_secret={SECRET} Authorization: Bearer token-of-the-day"}
+    ).encode()
+    for script in (
+        Script((400, {}, echo)),
+        Script((500, {}, echo), (500, {}, echo)),
+        Script(OK, token=(401, {}, echo)),
+    ):
+        with pytest.raises(ApiError) as caught:
+            asked(script, max_attempts=2)
+        said = f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__context__}"
+        assert SECRET not in said
+        assert "token-of-the-day" not in said
+
+
+def test_a_reply_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BODY", 1000)
+    with pytest.raises(ContractError, match="fewer rows a page"):
+        asked(Script((200, {}, b"x" * 5000)))
+
+
+@pytest.mark.parametrize("count", ["-1", "1.5", '"7"', "null", "true", "[]"])
+def test_a_count_that_is_none_is_refused(count: str) -> None:
+    from smartsensor.resources import RESOURCES
+    from smartsensor.windows import EPOCH, Window, instant
+
+    script = Script((200, {}, b'{"count": %s}' % count.encode()))
+    with served(script) as url:
+        client = Client(ApiSettings(url, f"{url}/token", "me", Secret(SECRET)), sleep=lambda seconds: None)
+        with pytest.raises(ContractError, match="is no count"):
+            client.count(RESOURCES["plants"], Window(EPOCH, instant("2026-11-20T00:00:00Z")))
