@@ -1,15 +1,16 @@
 # smartsensor. `make` lists the targets. Needs Python 3.11, make and git; each target makes the environment that it needs.
 
-LAKE   ?= lake
-ENGINE ?= duckdb
+# What is left empty is decided by smartsensor itself: its environment variables, else ./lake, duckdb and 3 days.
+LAKE   ?=
+ENGINE ?=
 DAYS   ?=
 RESET  ?=
 
 bin         := .venv/bin
 environment := .ci/python .ci/environment.py
-yes          = $(filter 1 yes true,$(1))
+lake         = $(if $(LAKE),--lake "$(LAKE)")
 
-.PHONY: help run docs lab test prepare readme hooks lock
+.PHONY: help run docs lab test bench prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,21 +19,25 @@ help: ## Show this list
 	@echo "  make PYTHON=/path/to/python3.11 ... says which Python to use"
 
 run: ## Run the whole pipeline against the simulator: check, extract, promote
-	@$(environment) $(if $(filter spark,$(ENGINE)),spark,run)
-	@$(bin)/smartsensor run --simulate --lake "$(LAKE)" --engine "$(ENGINE)" \
-	    $(if $(DAYS),--days "$(DAYS)") $(if $(call yes,$(RESET)),--reset)
+	@$(environment) $(if $(filter spark,$(or $(ENGINE),$(SMARTSENSOR_ENGINE))),spark,run)
+	@$(bin)/smartsensor run --simulate $(lake) $(if $(ENGINE),--engine "$(ENGINE)") \
+	    $(if $(DAYS),--days "$(DAYS)") $(if $(filter 1 yes true,$(RESET)),--reset)
 
 docs: ## Open the data-quality pages of the lake
 	@$(environment) run
-	@$(bin)/smartsensor docs --lake "$(LAKE)"
+	@$(bin)/smartsensor docs $(lake)
 
 lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only
 	@$(environment) lab
-	@$(bin)/smartsensor lab --lake "$(LAKE)"
+	@$(bin)/smartsensor lab $(lake)
 
 test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 	@$(environment) test
 	@$(bin)/python .ci/check.py $(ONLY)
+
+bench: ## Measure extraction beside a bare script (ROWS=500000 ROUNDS=3)
+	@$(environment) test
+	@$(bin)/python tests/bench/extraction.py $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
 	@$(environment) test

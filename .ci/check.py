@@ -45,6 +45,7 @@ def environment() -> dict[str, str]:
         "PATH": f"{BIN}{os.pathsep}{env['PATH']}",
         "VIRTUAL_ENV": str(BIN.parent),
         "TZ": "UTC",
+        "NO_COLOR": "1",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "eu-central-1",
@@ -98,7 +99,7 @@ def pytest(*arguments: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         code, output = run(
-            PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", "-n", "2", "--dist=loadfile", *arguments
+            PYTHON, "-m", "pytest", "-q", "--color=no", f"--junitxml={report}", "-n", "2", "--dist=loadfile", *arguments
         )
         if not report.exists():
             return Outcome(failed=1, output=output)
@@ -160,8 +161,31 @@ def nbval() -> Outcome:
     silent = [path.name for path in listed if not path.exists() or not has_output(path)]
     if silent or not listed:
         return Outcome(failed=1, output=f"No output to compare in: {', '.join(silent) or 'an empty list'}")
-    sanitize = f"--nbval-sanitize-with={ROOT / '.ci' / 'nbval.ini'}"
-    return pytest("--nbval", "--nbval-current-env", sanitize, *map(str, listed))
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [str(numbered(path, Path(folder))) for path in listed]
+        sanitize = f"--nbval-sanitize-with={ROOT / '.ci' / 'nbval.ini'}"
+        return pytest("--nbval", "--nbval-current-env", sanitize, f"--rootdir={folder}", *copies)
+
+
+def numbered(notebook: Path, folder: Path) -> Path:
+    """A copy of the notebook with its cells numbered, in a folder that links to all else that the checkout holds.
+
+    nbval compares only cells that have a number, and nbdev_clean takes the numbers away.
+    """
+    content = json.loads(notebook.read_text())
+    for number, cell in enumerate(content["cells"], start=1):
+        if cell["cell_type"] == "code":
+            cell["execution_count"] = number
+    place = folder / notebook.parent.relative_to(ROOT)
+    place.mkdir(parents=True, exist_ok=True)
+    for other in [*ROOT.iterdir(), *notebook.parent.iterdir()]:
+        link = folder / other.relative_to(ROOT)
+        if not link.exists() and other != notebook:
+            link.symlink_to(other)
+    copy = place / notebook.name
+    copy.unlink(missing_ok=True)
+    copy.write_text(json.dumps(content))
+    return copy
 
 
 def has_output(notebook: Path) -> bool:
