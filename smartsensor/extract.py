@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUP_ROWS', 'PART_ROWS', 'LISTINGS', 'Tally', 'Progress', 'load_progress', 'Stopped', 'Ears', 'extract',
-           'Extraction', 'extract_all', 'close', 'rows_by_hour', 'plot_rows', 'plot_latency']
+           'Extraction', 'extract_all', 'close', 'verify', 'rows_by_hour', 'plot_rows', 'plot_latency']
 
 # %% ../nbs/10_extract.ipynb #d4a575f8
 import contextlib
@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .check import Due
-from .client import ApiError, Attempt, BadRequest, Client, CursorExpired
-from .lake import Lake, Manifest, NotFound, Part, manifest_key, part_key
+from .client import Attempt, BadRequest, Client, CursorExpired
+from .lake import Lake, LakeError, Manifest, NotFound, Part, manifest_key, part_key
 from .paginate import Page
 from .resources import RESOURCES, Resource
-from .windows import EPOCH, Ledger, Window, rfc3339
+from .windows import EPOCH, Evidence, Ledger, Window, merge, rfc3339
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -411,6 +411,54 @@ def _closed_by(lake: Lake, resource: str, run: str) -> set[str]:
         ledger = lake.ledger(resource, ledger.version - 1) if ledger.version > 1 else Ledger(resource)
     return known
 
+# %% ../nbs/10_extract.ipynb #7ad3e6bb
+def verify(
+    lake: Lake,
+    resource: str,
+) -> list[str]:  # what differs, in words, each with its window; [] when ledger and raw agree
+    "Recompute rows and hashes from raw, and coverage from the evidence."
+    newest = lake.ledger(resource)
+    evidence = [one for version in range(1, newest.version + 1) for one in lake.ledger(resource, version).added]
+    with ThreadPoolExecutor(4) as pool:
+        found = [said for some in pool.map(lambda one: _differs(lake, one), evidence) for said in some]
+    if merge(one.window for one in evidence if one.reconciled) != newest.covered:
+        found.append(f"version {newest.version} of the ledger covers something else than its evidence does")
+    closed = {one.manifest for one in evidence}
+    landed = [key for key in lake.list(f"raw/{resource}/_manifests") if key not in closed]
+    return [
+        *found,
+        *(
+            f"{key}: landed, but not closed in the ledger: the next run of {key.split('/')[3]} closes it"
+            for key in landed
+        ),
+    ]
+
+
+def _differs(lake: Lake, claimed: Evidence) -> list[str]:
+    try:
+        manifest = lake.manifest(claimed.manifest)
+    except LakeError as error:
+        return [f"{claimed.window}: {error}"]
+    found = [f"{claimed.window}: {said}" for part in manifest.parts for said in _part_differs(lake, part)]
+    if manifest.evidence != claimed:
+        found.append(f"{claimed.window}: its manifest and the ledger differ")
+    if sum(part.rows for part in manifest.parts) != manifest.received:
+        found.append(
+            f"{claimed.window}: its parts hold {sum(part.rows for part in manifest.parts)} rows, {manifest.received} were received"
+        )
+    return found
+
+
+def _part_differs(lake: Lake, part: Part) -> list[str]:
+    try:
+        data = lake.read(part.key)
+    except LakeError as error:
+        return [str(error)]
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        return [f"{part.key} has other bytes than when it landed ({len(data)} of {part.bytes})"]
+    rows = pq.read_metadata(pa.BufferReader(data)).num_rows
+    return [] if rows == part.rows else [f"{part.key} holds {rows} rows, its manifest says {part.rows}"]
+
 # %% ../nbs/10_extract.ipynb #040614ad
 def rows_by_hour(
     lake: Lake,
@@ -465,7 +513,12 @@ def plot_latency(
             label=f"{kind} ({len(some)})",
             linewidths=0,
         )
-    axes.set(title="Latency of each request", xlabel="seconds since the job began", ylabel="ms", yscale="log")
+    axes.set(
+        title="Latency of each request",
+        xlabel="seconds since the job began",
+        ylabel="ms",
+        yscale="log" if attempts else "linear",
+    )
     axes.yaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)

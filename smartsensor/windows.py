@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['EPOCH', 'LEDGER_SCHEMA', 'instant', 'rfc3339', 'Window', 'merge', 'subtract', 'cut', 'Evidence', 'Ledger',
-           'plan_windows']
+           'plan_windows', 'plot_coverage']
 
 # %% ../nbs/06_windows.ipynb #86a1cd3c
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../nbs/06_windows.ipynb #74124016
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -221,3 +224,35 @@ def plan_windows(
         first = max(edge - lookback, ledger.origin) if ledger.covered and ledger.origin else edge
         stretches = list(merge([*stretches, Window(first, until)]))
     return [piece for stretch in stretches for piece in cut(stretch, step)]
+
+# %% ../nbs/06_windows.ipynb #688cfacd
+def plot_coverage(
+    ledgers: Sequence[Ledger],  # those that cover nothing are left out
+    since: datetime | None = None,  # left edge, UTC; None: the oldest origin
+) -> "Figure":
+    "A timeline of what is covered, a row for each resource."
+    from matplotlib import dates, pyplot
+
+    shown = [ledger for ledger in ledgers if ledger.covered and ledger.origin]
+    begin = since or min((ledger.origin for ledger in shown if ledger.origin), default=EPOCH)
+    figure: Figure
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.4 * max(len(shown), 1)), layout="constrained")
+    for row, ledger in enumerate(shown):
+        for windows, colour in ((ledger.covered, "#2b6cb0"), (ledger.gaps(), "#e53e3e")):
+            spans = [(max(window.start, begin), window.end) for window in windows if window.end > begin]
+            axes.broken_barh(
+                [(dates.date2num(a), dates.date2num(b) - dates.date2num(a)) for a, b in spans],
+                (row - 0.3, 0.6),
+                color=colour,
+            )
+        if ledger.watermark:
+            axes.plot(
+                [dates.date2num(ledger.watermark)], [row + 0.38], marker="^", color="black", markersize=5, clip_on=False
+            )
+    axes.set_yticks(range(len(shown)), [ledger.resource for ledger in shown])
+    axes.invert_yaxis()
+    axes.xaxis_date()
+    axes.set_title("Closed windows, gaps in red, watermark ▲ (UTC)")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    pyplot.close(figure)
+    return figure

@@ -80,7 +80,17 @@ module.extract_all(client, Lake(root), due, "20261120T100000Z-test", threads=1)
 
 
 def killed_at(api: Running, root: Path, step: int) -> int:
-    command = [sys.executable, "-c", KILLED, str(root), api.base_url, api.client_id, api.client_secret, *HOUR.bounds, str(step)]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(root),
+        api.base_url,
+        api.client_id,
+        api.client_secret,
+        *HOUR.bounds,
+        str(step),
+    ]
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 
@@ -110,7 +120,6 @@ def test_one_kill_and_a_restart_end_with_the_same_bytes(api: Running, tmp_path: 
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
 
-
 def test_a_long_window_goes_on_from_its_cursor(api: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PART_ROWS", 900)
     lake, client = Lake(str(tmp_path)), client_of(api, page_limit=300)
@@ -135,7 +144,9 @@ def test_a_long_window_goes_on_from_its_cursor(api: Running, tmp_path: Path, mon
     assert not lake.exists(f"raw/measurements/_progress/{RUN}/{HOUR.key}.json")
 
 
-def test_a_cursor_that_expired_restarts_its_window_only(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cursor_that_expired_restarts_its_window_only(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "PART_ROWS", 900)
     now = [NOW]
     with serve(world=world, clock=lambda: now[0], limits=UNLIMITED) as api:
@@ -172,7 +183,10 @@ def test_the_first_failure_stops_the_others_and_what_landed_stays(world: World, 
     due = [Due("measurements", window, None) for window in cut(HOUR, timedelta(minutes=10))]
     plan = FaultPlan((Fault("cursor_key_missing", "/measurements", at=4, times=0),))
     lake = Lake(str(tmp_path))
-    with serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=plan) as api, pytest.raises(ContractError) as caught:
+    with (
+        serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=plan) as api,
+        pytest.raises(ContractError) as caught,
+    ):
         extract_all(client_of(api), lake, due, RUN, threads=1)
     landed = lake.ledger("measurements").covered
     assert landed
@@ -208,6 +222,15 @@ def test_each_resource_lands_as_the_truth_has_it(api: Running, world: World, tmp
 
 
 def test_extraction_does_not_import_pandas(api: Running, tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).parent / "bench" / "ours.py"), api.base_url, api.client_id, api.client_secret, *HOUR.bounds, str(tmp_path), "2"]
+    command = [
+        sys.executable,
+        str(Path(__file__).parent / "bench" / "ours.py"),
+        api.base_url,
+        api.client_id,
+        api.client_secret,
+        *HOUR.bounds,
+        str(tmp_path),
+        "2",
+    ]
     said = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ}).stdout
     assert '"pandas": false' in said

@@ -23,7 +23,9 @@ ROW = {
 
 
 def body(*rows: object, cursor: object = None, **more: object) -> bytes:
-    return json.dumps({"data": list(rows), "pagination": {"next_cursor": cursor, "has_more": cursor is not None}, **more}).encode()
+    return json.dumps(
+        {"data": list(rows), "pagination": {"next_cursor": cursor, "has_more": cursor is not None}, **more}
+    ).encode()
 
 
 def one(change: dict[str, object], drop: str = "") -> tuple[dict[str, object], tuple[str, ...]]:
@@ -68,7 +70,9 @@ def test_decoding_does_not_import_pandas() -> None:
         ({"unit": None}, "value", 61.25, {"unit": None}),
     ],
 )
-def test_what_does_not_fit_is_kept_and_named(change: dict[str, object], column: str, value: object, extra: object) -> None:
+def test_what_does_not_fit_is_kept_and_named(
+    change: dict[str, object], column: str, value: object, extra: object
+) -> None:
     row, drift = one(change)
     assert row[column] == value
     assert (json.loads(row["_extra"]) if row["_extra"] else None) == extra
@@ -105,7 +109,10 @@ def test_what_is_no_page_is_refused(raw: bytes) -> None:
 
 
 def test_a_cursor_that_looks_like_a_time_or_a_number_stays_text() -> None:
-    assert decode(body(ROW, cursor="2026-11-20T10:00:00Z"), MEASUREMENTS.schema, CursorPaging()).next_cursor == "2026-11-20T10:00:00Z"
+    assert (
+        decode(body(ROW, cursor="2026-11-20T10:00:00Z"), MEASUREMENTS.schema, CursorPaging()).next_cursor
+        == "2026-11-20T10:00:00Z"
+    )
     assert decode(body(ROW, cursor="007"), MEASUREMENTS.schema, CursorPaging()).next_cursor == "007"
 
 
@@ -113,9 +120,15 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from([*MEASUREMENTS.schema.names, "x", "_y"]), SCALARS | st.lists(SCALARS, max_size=2), max_size=12))
+@given(
+    st.dictionaries(
+        st.sampled_from([*MEASUREMENTS.schema.names, "x", "_y"]), SCALARS | st.lists(SCALARS, max_size=2), max_size=12
+    )
+)
 def test_no_value_is_ever_lost(row: dict[str, object]) -> None:
-    found = decode(json.dumps({"data": [row], "pagination": {"next_cursor": None}}).encode(), MEASUREMENTS.schema, CursorPaging())
+    found = decode(
+        json.dumps({"data": [row], "pagination": {"next_cursor": None}}).encode(), MEASUREMENTS.schema, CursorPaging()
+    )
     got = found.batch.to_pylist()[0]
     extra = json.loads(got["_extra"]) if got["_extra"] else {}
     for name, value in row.items():

@@ -31,7 +31,9 @@ def main(base_url: str, token: str, since: str, before: str, target: str) -> int
     held: list[pa.RecordBatch] = []
     rows, held_rows = 0, 0
     while True:
-        wire.request("GET", f"{url.path}/measurements?{urlencode(params)}", headers={"Authorization": f"Bearer {token}"})
+        wire.request(
+            "GET", f"{url.path}/measurements?{urlencode(params)}", headers={"Authorization": f"Bearer {token}"}
+        )
         reply = wire.getresponse()
         body = reply.read()
         assert reply.status == 200, body[:200]

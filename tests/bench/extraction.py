@@ -41,11 +41,29 @@ def round_of(api: Running, threads: tuple[int, ...], startup: float) -> dict[str
     form = {"grant_type": "client_credentials", "scope": "telemetry.read"}
     reply = requests.post(api.token_url, data=form, auth=(api.client_id, api.client_secret), timeout=10)
     with tempfile.TemporaryDirectory() as folder:
-        bare = [sys.executable, str(HERE / "bare.py"), api.base_url, reply.json()["access_token"], since, before, f"{folder}/bare.parquet"]
+        bare = [
+            sys.executable,
+            str(HERE / "bare.py"),
+            api.base_url,
+            reply.json()["access_token"],
+            since,
+            before,
+            f"{folder}/bare.parquet",
+        ]
         found = {"bare": measured(bare)}
         for number in threads:
             lake = f"{folder}/lake-{number}"
-            ours = [sys.executable, str(HERE / "ours.py"), api.base_url, api.client_id, api.client_secret, since, before, lake, str(number)]
+            ours = [
+                sys.executable,
+                str(HERE / "ours.py"),
+                api.base_url,
+                api.client_id,
+                api.client_secret,
+                since,
+                before,
+                lake,
+                str(number),
+            ]
             found[f"smartsensor, {number} window{'s' if number > 1 else ''}"] = measured(ours)
     for one in found.values():
         one["seconds"] -= startup
@@ -63,7 +81,9 @@ def main() -> None:
     limits = ("--burst", "0", "--sustained", "0", "--latency-ms", str(options.latency_ms))
     with start_process("--bench-rows", str(options.rows), *limits) as api:
         rounds = [round_of(api, tuple(options.threads), startup) for _ in range(options.rounds)]
-    print(f"{rounds[0]['bare']['rows']:,} rows in pages of 1,000, {options.latency_ms:g} ms a request; medians of {options.rounds} interleaved rounds")
+    print(
+        f"{rounds[0]['bare']['rows']:,} rows in pages of 1,000, {options.latency_ms:g} ms a request; medians of {options.rounds} interleaved rounds"
+    )
     print(f"{'':26}{'k rows/s':>9}{'CPU s/M':>9}{'RSS MB':>8}{'of bare':>9}")
     speeds = {name: statistics.median(one[name]["rows"] / one[name]["seconds"] for one in rounds) for name in rounds[0]}
     for name, speed in speeds.items():

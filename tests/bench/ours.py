@@ -12,12 +12,16 @@ from smartsensor.lake import Lake
 from smartsensor.windows import Window, cut, instant
 
 
-def main(base_url: str, client_id: str, secret: str, since: str, before: str, lake: str, threads: str) -> dict[str, object]:
+def main(
+    base_url: str, client_id: str, secret: str, since: str, before: str, lake: str, threads: str
+) -> dict[str, object]:
     settings = ApiSettings(base_url, f"{base_url}/oauth2/token", client_id, Secret(secret))
     whole = Window(instant(since), instant(before))
     step = timedelta(seconds=-(-int((whole.end - whole.start).total_seconds()) // int(threads)))
     due = [Due("measurements", window, None) for window in cut(whole, step)]
-    done = extract_all(Client(settings, connections=int(threads)), Lake(lake), due, "20261120T100000Z-bench", int(threads))
+    done = extract_all(
+        Client(settings, connections=int(threads)), Lake(lake), due, "20261120T100000Z-bench", int(threads)
+    )
     assert all(one.declared == one.received for one in done.manifests)
     return {"rows": sum(one.received for one in done.manifests), "pandas": "pandas" in sys.modules}
 
