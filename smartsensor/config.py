@@ -122,6 +122,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 OTHERS = (
     "API_SECRET",
     "PROGRESS",
+    "FENCE",
     "SIMULATOR_SECRET",
 )  # the ARN of the credentials; where progress is told; the simulator's own
 
