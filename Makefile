@@ -10,7 +10,7 @@ bin         := .venv/bin
 environment := .ci/python .ci/environment.py
 lake         = $(if $(LAKE),--lake "$(LAKE)")
 
-.PHONY: help run docs lab test bench prepare readme hooks lock
+.PHONY: help run docs lab test bench kills races prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,14 @@ test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 bench: ## Measure extraction beside a bare script (ROWS=500000 ROUNDS=3)
 	@$(environment) test
 	@$(bin)/python tests/bench/extraction.py $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+kills: ## Kill runs at random points and compare with one that was never killed (KILLS=220)
+	@$(environment) test
+	@$(bin)/python tests/kills/kills.py $(if $(KILLS),--kills $(KILLS))
+
+races: ## Let processes race for one ledger
+	@$(environment) test
+	@$(bin)/python tests/kills/races.py
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
 	@$(environment) test

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'JAVA', 'SETTINGS', 'EngineError', 'Staged', 'Engine', 'spell', 'staged_files', 'DuckDB', 'find_java',
-           'inherited_session', 'local_session', 'Spark', 'open_engine']
+           'inherited_session', 'submitted_conf', 'bucket_folders', 'local_session', 'Spark', 'open_engine']
 
 # %% ../nbs/12_engines.ipynb #8ec6da88
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -323,6 +325,27 @@ def inherited_session() -> Any:  # a SparkSession, or None
     return SparkSession._instantiatedSession
 
 
+def submitted_conf(
+    env: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    "What PYSPARK_SUBMIT_ARGS asks of a Spark that starts here: what a notebook's magics asked for, or a person."
+    words = shlex.split(env.get("PYSPARK_SUBMIT_ARGS", ""))
+    return dict(pair.split("=", 1) for flag, pair in itertools.pairwise(words) if flag == "--conf" and "=" in pair)
+
+
+def bucket_folders(
+    folder: Path,  # holds a folder for each bucket
+    buckets: Sequence[str],
+) -> dict[str, str]:  # Spark's settings
+    "Let Spark find s3://bucket in a local folder, with no jar; a bucket that is not named here fails."
+    viewed = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
+    conf = {f"spark.hadoop.fs.{scheme}.impl": viewed for scheme in ("s3", "s3a")}
+    for bucket in buckets:
+        (folder / bucket).mkdir(parents=True, exist_ok=True)
+        conf[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = (folder / bucket).absolute().as_uri()
+    return conf
+
+
 def local_session(
     folder: Path,  # for what spills; the caller removes it
     threads: int | None = None,  # None: one for each CPU
@@ -334,10 +357,11 @@ def local_session(
 
     os.environ["JAVA_HOME"] = str(find_java())  # read by the script that starts the JVM
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     settings = {
         "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.driver.memory": memory, "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": str(folder), "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.sql.shuffle.partitions": "16", **(conf or {}),
+        "spark.sql.shuffle.partitions": "16", **(conf or {}), **submitted_conf(),
     }  # fmt: skip
     builder = SparkSession.builder.master(f"local[{threads or '*'}]").appName("smartsensor")
     for key, value in settings.items():

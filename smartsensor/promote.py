@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'STEPS', 'ATTEMPTS', 'PromotionError', 'Promotion', 'Judge', 'pending', 'check_layers', 'columns', 'day',
-           'latest_first', 'winners', 'placing_rule', 'is_bad', 'quarantine', 'Tally', 'may_be_revised', 'tally',
+           'latest_first', 'winners', 'placing_rule', 'is_bad', 'quarantine', 'Tally', 'may_be_elsewhere', 'tally',
            'cross_check', 'touched', 'contest', 'mirror', 'Merge', 'plan_merge', 'staging', 'superseded', 'settle',
-           'readable', 'discard', 'promote', 'rollback']
+           'readable', 'discard', 'promote', 'GateHeld', 'told_again', 'promote_all', 'raise_if_held', 'rollback']
 
 # %% ../nbs/13_promote.ipynb #5309f6b8
 import json
@@ -27,7 +27,7 @@ from .engines import Engine
 from .gate import RowRule, Verdict, row_rules, sql_literal
 from .lake import Conflict, Lake, Manifest, NotFound, QualifiedFile, Snapshot
 from .resources import Resource
-from .windows import Evidence, subtract
+from .windows import Evidence, instant, rfc3339, subtract
 
 # %% ../nbs/13_promote.ipynb #f7fb4ee9
 class PromotionError(Exception):
@@ -188,35 +188,38 @@ class Tally:
 
     rows: int
     bad: int
-    revised: int  # good rows whose key may stand in qualified under another date
+    elsewhere: int  # good rows whose key may stand under another date
     days: frozenset[str]  # partitions of the good rows
     broken: Mapping[str, int]  # rows by rule
+    newest: datetime | None  # greatest value of the incremental field
 
 
-def may_be_revised(resource: Resource) -> str:
-    "TRUE for a row whose key may have been published before."
-    return "coalesce(revision > 1, TRUE)" if "revision" in resource.version else "TRUE"
+def may_be_elsewhere(resource: Resource, published: Snapshot) -> str:
+    "TRUE for a row whose key may stand in qualified under another date."
+    newest = published.document.get("newest")
+    if not published.files:
+        return "FALSE"
+    if "revision" not in resource.version or newest is None:
+        return "TRUE"
+    return f"coalesce(revision > 1 OR {resource.incremental_field} <= CAST('{newest}' AS TIMESTAMP), TRUE)"
 
 
-def tally(engine: Engine, resource: Resource, rules: Sequence[RowRule]) -> Tally:
-    "Count `raw`, by one statement."
-    bad = is_bad(rules)
-    each = [f"count(*) FILTER (WHERE {rule.where}) AS rule_{at}" for at, rule in enumerate(rules)]
-    counts = [
-        f"count(*) FILTER (WHERE {bad}) AS bad",
-        f"count(*) FILTER (WHERE NOT {bad} AND {may_be_revised(resource)}) AS revised",
-        *each,
-    ]
-    rows = engine.rows(
-        f"SELECT _day, count(*) AS n, {_list(counts)} FROM (SELECT *, {day(resource)} AS _day FROM raw) GROUP BY _day"
+def tally(engine: Engine, resource: Resource, rules: Sequence[RowRule], published: Snapshot) -> Tally:
+    "Count `raw`, by one statement; by another, which rules the bad rows break."
+    flags = f"{day(resource)} AS _day, {is_bad(rules)} AS _bad, {may_be_elsewhere(resource, published)} AS _elsewhere"
+    counts = f"count(*) AS n, count(*) FILTER (WHERE _elsewhere) AS elsewhere, max({resource.incremental_field or 'NULL'}) AS newest"
+    rows = engine.rows(f"SELECT _day, _bad, {counts} FROM (SELECT *, {flags} FROM raw) GROUP BY _day, _bad")
+    good, bad = [row for row in rows if not row["_bad"]], sum(row["n"] for row in rows if row["_bad"])
+    each = _list([f"count(*) FILTER (WHERE {rule.where}) AS rule_{at}" for at, rule in enumerate(rules)])
+    broken = engine.rows(f"SELECT {each} FROM raw WHERE {is_bad(rules)}")[0].values() if bad else [0] * len(rules)
+    return Tally(
+        rows=bad + sum(row["n"] for row in good),
+        bad=bad,
+        elsewhere=sum(row["elsewhere"] for row in good),
+        days=frozenset(str(row["_day"]) for row in good if row["_day"] is not None),
+        broken={rule.name: int(n) for rule, n in zip(rules, broken, strict=True)},
+        newest=max((row["newest"] for row in rows if row["newest"] is not None), default=None),
     )
-    total = {
-        name: sum(row[name] for row in rows)
-        for name in ("n", "bad", "revised", *(f"rule_{at}" for at in range(len(rules))))
-    }
-    days = frozenset(str(row["_day"]) for row in rows if row["n"] > row["bad"] and row["_day"] is not None)
-    broken = {rule.name: total[f"rule_{at}"] for at, rule in enumerate(rules)}
-    return Tally(total["n"], total["bad"], total["revised"], days, broken)
 
 
 def cross_check(resource: str, verdict: Verdict, rules: Sequence[RowRule], counted: Tally) -> None:
@@ -244,11 +247,13 @@ def touched(
         return files
     near, far = [[one for one in files if (one.partition in counted.days) == here] for here in (True, False)]
     _view(engine, lake, "standing", near, resource)
-    if not far or not counted.revised:
+    if not far or not counted.elsewhere:
         return near
-    _view(engine, lake, "elsewhere", far, resource)
-    unseen = f"SELECT DISTINCT {key} FROM ({good}) WHERE {may_be_revised(resource)}"
+    unseen = f"SELECT DISTINCT {key} FROM ({good}) WHERE {may_be_elsewhere(resource, published)}"
     engine.materialize("unseen", f"SELECT {key} FROM ({unseen}) ANTI JOIN standing USING ({key})")
+    if not _count(engine, "SELECT * FROM unseen"):
+        return near  # as a rule: what is read again stands under its own date
+    _view(engine, lake, "elsewhere", far, resource)
     moved = engine.rows(f"SELECT DISTINCT {day(resource)} AS _day FROM elsewhere SEMI JOIN unseen USING ({key})")
     near += [one for one in far if one.partition in {str(row["_day"]) for row in moved}]
     _view(engine, lake, "standing", near, resource)
@@ -275,16 +280,15 @@ def contest(
     return f"SELECT {names}, _day, _standing, {_list(ranked)} FROM ({both})"
 
 
-def mirror(resource: Resource, good: str) -> str:
-    "The same columns for a snapshot: what is listed wins, unless it stands there already, to the last column."
-    key, names = _list(resource.key), columns(resource)
-    fresh = f"{winners(resource, good)} EXCEPT SELECT {names} FROM standing"
+def mirror(resource: Resource) -> str:
+    "The same columns for a snapshot: what is `listed` wins, unless it stands there already, to the last column."
+    key, names, nothing = _list(resource.key), columns(resource), "CAST(NULL AS DATE)"
+    other = f"SELECT {key} FROM (SELECT {names} FROM listed EXCEPT SELECT {names} FROM standing)"  # its keys only: Spark turns -0.0 into 0.0 here
+    fresh = f"SELECT {names}, 1 AS _rank FROM listed SEMI JOIN ({other}) USING ({key})"
     known = f"SELECT {key}, 1 AS _known FROM standing"
-    nothing = "CAST(NULL AS DATE)"
-    listed = f"SELECT {names}, 1 AS _rank FROM ({fresh})"
     return (
         f"SELECT {names}, {nothing} AS _day, 0 AS _standing, _rank, coalesce(_known, 0) AS _known, {nothing} AS _stood "
-        f"FROM ({listed}) LEFT JOIN ({known}) USING ({key})"
+        f"FROM ({fresh}) LEFT JOIN ({known}) USING ({key})"
     )
 
 
@@ -310,13 +314,15 @@ def plan_merge(
     rules: Sequence[RowRule],
 ) -> Merge:
     "Decide what is new, updated or already there, and which partitions are written anew."
-    good, fine = f"SELECT {columns(resource)} FROM raw WHERE NOT {is_bad(rules)}", counted.rows - counted.bad
+    fine = counted.rows - counted.bad
+    good = f"SELECT {columns(resource)} FROM raw" + (f" WHERE NOT {is_bad(rules)}" if counted.bad else "")
     files = touched(engine, lake, resource, published, counted, good)
     if not files:
-        new = _count(engine, f"SELECT DISTINCT {_list(resource.key)} FROM ({good})")
-        return Merge(_placed(resource, winners(resource, good)) if new else "", frozenset(), new, new, 0, fine - new, 0)
+        return _first_load(engine, resource, good, fine)
     mirrored = resource.mode == "snapshot"
-    engine.materialize("contested", mirror(resource, good) if mirrored else contest(resource, good))
+    if mirrored:
+        engine.materialize("listed", winners(resource, good))
+    engine.materialize("contested", mirror(resource) if mirrored else contest(resource, good))
     groups = engine.rows("SELECT _standing, _rank > 1 AS lost, _known, count(*) AS n FROM contested GROUP BY 1, 2, 3")
     arrived = {(bool(one["lost"]), one["_known"]): one["n"] for one in groups if not one["_standing"]}
     new, updated = arrived.get((False, 0), 0), arrived.get((False, 1), 0)
@@ -327,6 +333,18 @@ def plan_merge(
     _view(engine, lake, "kept", kept, resource)
     rows, replaced = sum(one.rows for one in kept) + new - removed, frozenset(one.key for one in kept)
     return Merge(_merged(resource) if changed else "", replaced, rows, new, updated, already, removed)
+
+
+def _first_load(engine: Engine, resource: Resource, good: str, fine: int) -> Merge:
+    "Nothing of these dates is published: each key comes out once."
+    key, names = _list(resource.key), columns(resource)
+    engine.materialize("repeated", f"SELECT {key}, count(*) AS _n FROM ({good}) GROUP BY {key} HAVING count(*) > 1")
+    repeated = engine.rows("SELECT count(*) AS keys, coalesce(sum(_n), 0) AS n FROM repeated")[0]
+    once = f"SELECT {names} FROM ({good}) ANTI JOIN repeated USING ({key})"
+    often = winners(resource, f"SELECT {names} FROM ({good}) SEMI JOIN repeated USING ({key})")
+    already = int(repeated["n"]) - int(repeated["keys"])
+    sql = f"{once} UNION ALL {often}" if repeated["keys"] else good
+    return Merge(_placed(resource, sql) if fine else "", frozenset(), fine - already, fine - already, 0, already, 0)
 
 
 def _count(engine: Engine, sql: str) -> int:
@@ -476,12 +494,10 @@ class _Attempt:
         }
         return self.gate.judge(self.engine.batch(view), self.resource.name, zone, {"expected_rows": rows}, about=about)
 
-    def result(self, outcome: Literal["published", "held"], **more: Any) -> Promotion:
-        "A Promotion with what is known of these windows."
-        version = self.version if outcome == "published" else self.published.version
-        return Promotion(
-            self.resource.name, outcome, version, self.declared(), self.received(), self.received(), **more
-        )
+    def held(self, verdicts: tuple[Verdict, ...]) -> Promotion:
+        "The outcome when the gate holds."
+        version, received = self.published.version, self.received()
+        return Promotion(self.resource.name, "held", version, self.declared(), received, received, verdicts=verdicts)
 
 # %% ../nbs/13_promote.ipynb #9aca5b16
 def _attempt(now: _Attempt, published_at: str) -> Promotion:
@@ -494,10 +510,10 @@ def _attempt(now: _Attempt, published_at: str) -> Promotion:
     verdicts: tuple[Verdict, ...] = (now.judge("raw", "raw", now.declared()),)
     now.reached("raw judged")
     if verdicts[0].held:
-        return now.result("held", verdicts=verdicts)
+        return now.held(verdicts)
     critical = row_rules(suites / f"{name}.raw.json")
     rules = [placing_rule(now.resource), *critical]
-    counted = tally(now.engine, now.resource, rules)
+    counted = tally(now.engine, now.resource, rules, now.published)
     cross_check(name, verdicts[0], critical, counted)
     merge = plan_merge(now.engine, now.lake, now.resource, now.published, counted, rules)
     now.reached("merged")
@@ -508,20 +524,15 @@ def _attempt(now: _Attempt, published_at: str) -> Promotion:
         verdicts = (*verdicts, now.judge("staged", "qualified", merge.rows))
         now.reached("staged judged")
         if verdicts[-1].held:
-            return now.result("held", verdicts=verdicts)
-    counts = {
-        "new": merge.new,
-        "updated": merge.updated,
-        "already": merge.already,
-        "quarantined": counted.bad,
-        "removed": merge.removed,
-    }
-    _account(now, counts)
-    _publish(now, merge, staged, aside, counts, published_at)
+            return now.held(verdicts)
+    counts = _account(now, merge, counted)
+    _publish(
+        now, merge, staged, aside, {"published_at": published_at, "newest": _newest(now, counted), "counts": counts}
+    )
     now.reached("published")
     settle(now.lake, name)
     now.reached("settled")
-    return now.result("published", verdicts=verdicts, **counts)
+    return Promotion(name, "published", now.version, **counts, verdicts=verdicts)
 
 # %% ../nbs/13_promote.ipynb #449e7ff9
 def _stage(
@@ -554,15 +565,24 @@ def discard(lake: Lake, folder: str) -> None:
         lake.delete(key)
 
 # %% ../nbs/13_promote.ipynb #817825f1
-def _account(now: _Attempt, counts: Mapping[str, int]) -> None:
-    "declared = received = raw = new + updated + already + quarantined, or PromotionError."
-    found = counts["new"] + counts["updated"] + counts["already"] + counts["quarantined"]
-    for layer, rows in (("declared by the source", now.declared()), ("accounted for", found)):
+def _account(now: _Attempt, merge: Merge, counted: Tally) -> dict[str, Any]:
+    "declared = received = raw = new + updated + already + quarantined, or PromotionError; else the counts."
+    counts = {"declared": now.declared(), "received": now.received(), "raw": counted.rows}
+    came = {"new": merge.new, "updated": merge.updated, "already": merge.already, "quarantined": counted.bad}
+    for layer, rows in {**counts, "accounted for": sum(came.values())}.items():
         if rows != now.received():
             windows = ", ".join(str(one.window) for one in now.manifests)
             raise PromotionError(
-                f"{now.resource.name}, windows {windows}: {now.received()} rows received, {rows} {layer} ({dict(counts)})"
+                f"{now.resource.name}, windows {windows}: {now.received()} rows received, {rows} {layer} ({came})"
             )
+    return {**counts, **came, "removed": merge.removed}
+
+
+def _newest(now: _Attempt, counted: Tally) -> str | None:
+    "The greatest value of the incremental field in all that is published."
+    before = now.published.document.get("newest")
+    known = [at for at in (instant(before) if before else None, counted.newest) if at]
+    return rfc3339(max(known)) if known else None
 
 
 def _publish(
@@ -570,14 +590,12 @@ def _publish(
     merge: Merge,
     staged: Sequence[tuple[str, QualifiedFile]],
     aside: Sequence[tuple[str, QualifiedFile]],
-    counts: Mapping[str, int],
-    published_at: str,
+    more: Mapping[str, Any],
 ) -> None:
     stay = [one for one in now.published.files if one.key not in merge.replaced]
     files = sorted([*stay, *(one for _, one in staged)], key=lambda one: one.key)
     _commit(now.lake, now.resource.name, now.version, {
-        "base": now.published.version, "run": now.run, "attempt": now.folder, "published_at": published_at, "ledger_version": now.ledger_version,
-        "counts": {"declared": now.declared(), "received": now.received(), **counts},
+        "base": now.published.version, "run": now.run, "attempt": now.folder, "ledger_version": now.ledger_version, **more,
         "files": [one.__dict__ for one in files],
         "quarantined": [one.__dict__ for _, one in aside],
         "moves": [[source, one.key] for source, one in (*staged, *aside)],
@@ -608,7 +626,8 @@ class _Clock:
         self.reached, self.begun, self.stages = reached, perf_counter(), dict[str, float]()
 
     def __call__(self, step: str) -> None:
-        self.stages[step] = perf_counter() - self.begun - sum(self.stages.values())
+        passed = perf_counter() - self.begun - sum(self.stages.values())
+        self.stages[step] = self.stages.get(step, 0.0) + passed
         self.reached(step)
 
     def timed(self, one: Promotion) -> Promotion:
@@ -657,6 +676,60 @@ def promote(
         f"{resource.name}: {ATTEMPTS} times in a row another run published first; nothing is lost, run again"
     )
 
+# %% ../nbs/13_promote.ipynb #24614388
+class GateHeld(Exception):
+    """A critical expectation failed; nothing of the resource was published, and the version before stays."""
+
+
+def told_again(lake: Lake, resource: Resource, run_id: str) -> Promotion | None:
+    "What this run published of a resource earlier, from the record; None when the newest version is another run's."
+    published = lake.snapshot(resource.name)
+    if published.document.get("run") != run_id or not published.document["counts"]:
+        return None
+    counts = published.document["counts"]
+    return Promotion(resource.name, "published", published.version, **counts)
+
+
+def promote_all(
+    lake: Lake,
+    resources: Sequence[Resource],
+    engine: Engine,
+    gate: Judge,
+    run_id: str,
+    tell: Callable[[str, int], None] = lambda name, more: None,  # called after each resource with its name and 1
+) -> list[Promotion]:  # in the order of the resources
+    "Promote resources one after the other; errors are raised when all were tried, the first with the others as notes."
+    done, errors = [], []
+    for resource in resources:
+        try:
+            one = promote(lake, resource, engine, gate, run_id)
+            done.append((one.outcome == "nothing new" and told_again(lake, resource, run_id)) or one)
+        except Exception as error:
+            errors.append(error)
+        tell(resource.name, 1)
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"{type(other).__name__}: {other}")
+        raise errors[0]
+    return done
+
+
+def raise_if_held(lake: Lake, promotions: Sequence[Promotion]) -> None:
+    "GateHeld, with resource, windows, expectations and a link to the page of each verdict that holds."
+    lines = []
+    for verdict in [verdict for one in promotions for verdict in one.verdicts if verdict.held]:
+        failed = [
+            f"{finding.name or finding.expectation} ({finding.observed})"
+            for finding in verdict.findings
+            if finding.status == "held"
+        ]
+        page = f"; {lake.link(verdict.page)}" if verdict.page else ""
+        lines.append(
+            f"{verdict.resource}.{verdict.zone} is held, windows {verdict.about.get('windows', '?')}: {'; '.join(failed)}{page}"
+        )
+    if lines:
+        raise GateHeld("\n".join(lines))
+
 # %% ../nbs/13_promote.ipynb #2b98a9ed
 def _set_aside(lake: Lake, resource: str, version: int) -> set[str]:
     "Quarantine files that belong to a version: those of its own promotion and of all that it is based on."
@@ -689,7 +762,7 @@ def rollback(
     ]
     _commit(lake, resource.name, version, {
         "base": to_version, "run": run_id, "attempt": f"rollback from {published.version} by {run_id}", "published_at": clock().isoformat(),
-        "ledger_version": target.ledger_version, "counts": {}, "files": target.document["files"], "quarantined": [], "moves": moves,
+        "ledger_version": target.ledger_version, "newest": target.document["newest"], "counts": {}, "files": target.document["files"], "quarantined": [], "moves": moves,
     })  # fmt: skip
     settle(lake, resource.name)
     return version
