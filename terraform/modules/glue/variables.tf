@@ -1,0 +1,58 @@
+variable "name" {
+  description = "Prefix of all names: project and environment."
+  type        = string
+}
+
+variable "role_arns" {
+  description = "Role of each job: check, extract, promote; from the module iam."
+  type        = map(string)
+}
+
+variable "bucket_names" {
+  description = "Name of the bucket of each zone."
+  type        = map(string)
+}
+
+variable "kms_key_arn" {
+  description = "Key of logs, credentials and what Glue writes by itself."
+  type        = string
+}
+
+variable "release" {
+  description = "Release that the jobs run: the folder below releases/ in the artifacts bucket."
+  type        = string
+}
+
+variable "api" {
+  description = "The API: address, requests a second for all jobs together, days that the first run goes back."
+  type = object({
+    url          = string
+    rate_per_s   = number
+    history_days = number
+  })
+}
+
+variable "jobs" {
+  description = "Size of each job: check, extract, promote."
+  type = map(object({
+    worker_type     = string
+    workers         = number
+    timeout_minutes = number
+    at_once         = number
+  }))
+}
+
+variable "log_retention_days" {
+  description = "Days that logs of jobs are kept."
+  type        = number
+}
+
+variable "vpc" {
+  description = "Subnet that the jobs run in; null for Glue's own network."
+  type = object({
+    subnet_id          = string
+    availability_zone  = string
+    security_group_ids = list(string)
+  })
+  default = null
+}

@@ -1,0 +1,393 @@
+"""The whole deployment on this machine: `make rehearse`.
+
+Terraform builds environments/dev against an emulator, a release is uploaded, the schedule starts the state machine, each
+Glue job runs for real by spark-submit against the simulated API, with its role's policies enforced. Then faults. Then a plan
+that must be empty, and a destroy that must leave nothing. Exits with 0 when all of it was as the runbook says.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from emulator import REGION, Emulator, Policies, keys_of, listed  # noqa: I001
+from terraform import ROOT, Terraform, environment, workplace
+
+NAME = "smartsensor-dev"
+out = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+
+# What is granted, and not used here, and why it is granted all the same.
+UNUSED = {
+    "glue:GetJobRuns": "Step Functions asks for it where a run is looked for after a fault",
+    "glue:BatchStopJobRun": "stops a job whose execution is stopped",
+    "kms:": "S3, SNS, SQS and Secrets Manager ask in the caller's name; the emulator encrypts nothing",
+    "logs:": "log delivery of Step Functions, which the emulator does by itself; Glue's own stream",
+    "xray:": "tracing, off by default",
+    "cloudwatch:PutMetricData": "Glue's own metrics",
+    "s3:AbortMultipartUpload": "a large file whose upload breaks off",
+    "s3:DeleteObject": "progress of large windows, superseded files and old pages: only where there are some",
+    "s3:GetObject": "Glue fetches with it",
+    "sqs:SendMessage": "a start that could not be delivered",
+    "states:StartExecution": "used by the schedule",
+}
+
+
+@dataclass
+class Rehearsal:
+    "What is at hand while it runs."
+
+    aws: Emulator
+    terraform: Terraform
+    outputs: dict[str, Any]
+    failed: list[str] = field(default_factory=list)
+
+    def say(self, what: str, right: bool, more: str = "") -> None:
+        "One line of the log; what is not right makes the rehearsal fail."
+        out.print(
+            f"{'ok  ' if right else 'BAD '} {what}{'  ' + more if more else ''}",
+            style=None if right else "red",
+            markup=False,
+        )
+        if not right:
+            self.failed.append(what)
+
+    def start(self) -> str:
+        "Start the state machine as the schedule would: its target, its input, its role."
+        schedules = self.aws.client("scheduler")
+        one = schedules.get_schedule(Name="daily", GroupName=NAME)["Target"]
+        import boto3
+
+        keys = keys_of(one["RoleArn"].rpartition("/")[2])
+        states = boto3.client(
+            "stepfunctions", endpoint_url=self.aws.url, region_name=REGION,
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key="emulated",
+        )  # fmt: skip
+        return str(states.start_execution(stateMachineArn=one["Arn"], input=one["Input"])["executionArn"])
+
+    def wait(self, execution: str, limit_s: float = 900) -> dict[str, Any]:
+        "How it ended."
+        states, until = self.aws.client("stepfunctions"), time.monotonic() + limit_s
+        while time.monotonic() < until:
+            found: dict[str, Any] = states.describe_execution(executionArn=execution)
+            if found["status"] != "RUNNING":
+                return found
+            time.sleep(0.5)
+        raise TimeoutError(f"{execution} still runs after {limit_s:g} s")
+
+    def run(self) -> tuple[dict[str, Any], list[str], list[dict[str, Any]]]:
+        "One execution: how it ended, the jobs that ran, what was told."
+        jobs, told = len(self.aws.runs), len(self.aws.published)
+        ended = self.wait(self.start())
+        return (
+            ended,
+            [f"{one['job'].removeprefix(NAME + '-')} {one['lane']}".strip() for one in self.aws.runs[jobs:]],
+            self.aws.published[told:],
+        )
+
+    def history(self, execution: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = self.aws.client("stepfunctions").get_execution_history(
+            executionArn=execution, maxResults=1000
+        )["events"]
+        return events
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def history_table(events: list[dict[str, Any]]) -> Table:
+    "The state machine's history: what began when, and how each task ended."
+    table = Table(title="History of the state machine", title_justify="left")
+    for name in ("seconds", "state", "what"):
+        table.add_column(name, justify="right" if name == "seconds" else "left")
+    began: datetime = events[0]["timestamp"]
+    for event in events:
+        entered, kind = event.get("stateEnteredEventDetails"), event["type"]
+        if entered or kind in ("TaskSucceeded", "TaskFailed", "ExecutionSucceeded", "ExecutionFailed"):
+            after = (event["timestamp"] - began).total_seconds()
+            failed = event.get("taskFailedEventDetails", {}).get("error", "")
+            table.add_row(
+                f"{after:.1f}", entered["name"] if entered else "", f"{'entered' if entered else kind} {failed}".strip()
+            )
+    return table
+
+
+def reconciliation_table(lake: Any, run: str) -> Table:
+    "The same table as after `make run`, from the records of all lanes."
+    from smartsensor.cli import reconciliation
+    from smartsensor.runner import Outcome, _rows
+
+    records: dict[str, dict[str, list[Any]]] = {"extract": {"totals": []}, "promote": {"promotions": []}}
+    for key in lake.list(f"runs/{run}"):
+        job = Path(key).stem.split("-")[0]
+        if key.endswith(".json") and job in records:
+            for name, rows in records[job].items():
+                rows += lake.json(key)[name]
+    rows = _rows(records["extract"], records["promote"])
+    outcome = Outcome(run, "published", 0, "", False, False, {}, {}, rows, {})
+    return reconciliation(outcome)
+
+
+def uneven(table_rows: list[dict[str, Any]]) -> list[str]:
+    "Resources whose counts do not add up."
+    return [
+        row["resource"]
+        for row in table_rows
+        if not row["declared"]
+        == row["received"]
+        == row["raw"]
+        == row["new"] + row["updated"] + row["already"] + row["quarantined"]
+    ]
+
+
+def iam_table(policies: Policies) -> Table:
+    "What roles are granted, against what they used."
+    table = Table(title="Actions granted and used", title_justify="left", show_lines=True)
+    for name in ("role", "used", "granted and not used: why"):
+        table.add_column(name, overflow="fold")
+    for role, found in sorted(policies.roles().items()):
+        if role.endswith("-deploy"):
+            continue
+        granted = {action for one in found if one["Effect"] == "Allow" for action in listed(one["Action"])}
+        used = {action: number for (who, action), number in policies.used.items() if who == role}
+        rest = sorted(granted - set(used))
+        reasons = {
+            next((why for start, why in UNUSED.items() if action.startswith(start)), "NO REASON KNOWN")
+            for action in rest
+        }
+        table.add_row(
+            role.removeprefix(f"{NAME}-"),
+            "\n".join(f"{action} {number}" for action, number in sorted(used.items())),
+            ", ".join(rest) + "\n" + "; ".join(sorted(reasons)),
+        )
+    return table
+
+
+# --- acts ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    out.print(f"     {what}: {time.monotonic() - began:.0f} s", style="dim")
+
+
+def put_secret(act: Rehearsal, client_id: str, client_secret: str) -> None:
+    "As the runbook has a person do it."
+    text = json.dumps({"client_id": client_id, "client_secret": client_secret})
+    act.aws.client("secretsmanager").put_secret_value(SecretId=act.outputs["secret_arn"], SecretString=text)
+
+
+def good_run(act: Rehearsal, api: Any) -> None:
+    from smartsensor.lake import Lake
+
+    with timed("a first run"):
+        ended, jobs, _ = act.run()
+    act.say("the scheduled run ends SUCCEEDED", ended["status"] == "SUCCEEDED", ", ".join(jobs))
+    out.print(history_table(act.history(ended["executionArn"])))
+    if ended["status"] != "SUCCEEDED":
+        out.print(
+            [one for one in act.aws.runs if one["state"] != "SUCCEEDED"],
+            act.aws.policies.denied[:5],
+            ended.get("cause"),
+        )
+        return
+    run = json.loads(ended["output"])["run_id"]
+    lake = Lake(act.outputs["lake"])
+    table = reconciliation_table(lake, run)
+    out.print(table)
+    kept = [key for key in lake.list(f"runs/{run}") if key.endswith(".ipynb")]
+    act.say("each job's executed notebook is kept", len(kept) == len(jobs), ", ".join(Path(key).name for key in kept))
+    lines = act.aws.client("logs").filter_log_events(logGroupName=f"/smartsensor/{NAME}/jobs/output", limit=10000)[
+        "events"
+    ]
+    metrics = sorted({json.loads(one["message"])["metric"] for one in lines if one["message"].startswith('{"metric"')})
+    act.say("jobs print the figures that the metric filters look for", bool(metrics), ", ".join(metrics))
+
+
+def two_at_once(act: Rehearsal, api: Any) -> None:
+    before = len(act.aws.runs)
+    first, second = act.start(), act.start()
+    ended = [act.wait(one) for one in (first, second)]
+    outcomes = sorted(json.loads(one.get("output") or '{"outcome": "failed"}')["outcome"] for one in ended)
+    jobs = len(act.aws.runs) - before
+    act.say(
+        "two at once: one runs, the other is skipped", outcomes == ["skipped", "succeeded"], f"{outcomes}, {jobs} jobs"
+    )
+
+
+def wrong_credentials(act: Rehearsal, api: Any) -> None:
+    put_secret(act, api.client_id, "wrong")
+    ended, jobs, told = act.run()
+    put_secret(act, api.client_id, api.client_secret)
+    text = " ".join(one["message"] for one in told)
+    act.say(
+        "wrong credentials: FAILED, only the check ran",
+        ended["status"] == "FAILED" and jobs == ["check"],
+        ", ".join(jobs),
+    )
+    act.say(
+        "... people are told what to mend, and nothing of the secret",
+        "Exit code 4" in text and "wrong" not in text,
+        text[:230],
+    )
+
+
+def killed(act: Rehearsal, api: Any) -> None:
+    def kill(name: str, process: "subprocess.Popen[str]") -> None:
+        if name.endswith("-extract") and not struck:
+            struck.append(name)
+            time.sleep(4)
+            os.killpg(process.pid, signal.SIGKILL)
+
+    struck: list[str] = []
+    act.aws.before_job = kill
+    ended, _, told = act.run()
+    act.aws.before_job = None
+    failed = [one for one in told if "extract" in one["subject"]]
+    act.say(
+        "a job is killed: FAILED, other lanes go on, people are told which",
+        ended["status"] == "FAILED" and bool(failed),
+        failed[0]["subject"] if failed else "",
+    )
+    ended, jobs, _ = act.run()
+    act.say("... and the next run makes good", ended["status"] == "SUCCEEDED", ", ".join(jobs))
+
+
+def gate_holds(act: Rehearsal, api: Any) -> None:
+    s3, bucket = act.aws.client("s3"), act.outputs["bucket_names"]["artifacts"]
+    key = "releases/rehearsal/expectations/plants.raw.json"
+    before = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    suite = json.loads(before)
+    suite["expectations"].append(
+        {
+            "type": "expect_table_row_count_to_be_between",
+            "kwargs": {"min_value": 10**9},
+            "meta": {},
+            "severity": "critical",
+        }
+    )
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(suite).encode())
+    ended, _, told = act.run()
+    s3.put_object(Bucket=bucket, Key=key, Body=before)
+    text = " ".join(one["message"] for one in told)
+    act.say(
+        "the gate holds: FAILED with exit code 6", ended["status"] == "FAILED" and "Exit code 6" in text, text[:230]
+    )
+
+
+def api_down(act: Rehearsal, api: Any) -> None:
+    os.kill(api.pid, signal.SIGTERM)
+    time.sleep(1)
+    ended, jobs, told = act.run()
+    text = " ".join(one["message"] for one in told)
+    act.say(
+        "the API is down: FAILED as retryable, only the check ran",
+        ended["status"] == "FAILED" and jobs == ["check"] and "Exit code 3" in text,
+        text[:230],
+    )
+
+
+def nothing_left(aws: Emulator) -> list[str]:
+    "What a destroy should have taken away."
+    left = [one["Name"] for one in aws.client("s3").list_buckets()["Buckets"]]
+    left += [one["Name"] for one in aws.client("glue").get_jobs()["Jobs"]]
+    left += [one["Name"] for one in aws.client("glue").get_databases()["DatabaseList"]]
+    left += [one["RoleName"] for one in aws.client("iam").list_roles()["Roles"] if one["RoleName"].startswith(NAME)]
+    left += [one["name"] for one in aws.client("stepfunctions").list_state_machines()["stateMachines"]]
+    left += [one["Name"] for one in aws.client("scheduler").list_schedules()["Schedules"]]
+    left += [one["TopicArn"] for one in aws.client("sns").list_topics()["Topics"]]
+    left += [one["logGroupName"] for one in aws.client("logs").describe_log_groups()["logGroups"]]
+    return left + [one["AlarmName"] for one in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]]
+
+
+FAULTS: dict[str, Callable[[Rehearsal, Any], None]] = {
+    "twice": two_at_once,
+    "credentials": wrong_credentials,
+    "killed": killed,
+    "gate": gate_holds,
+    "down": api_down,
+}
+
+
+def build(aws: Emulator, folder: Path, api: Any) -> Rehearsal:
+    "Terraform's apply, then the release and the credentials, as the deployment and a person do it."
+    place = workplace(folder) / "environments" / "dev"
+    (place / "rehearsal_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    given = {"release": "rehearsal", "api": {"url": api.base_url, "rate_per_s": 180, "history_days": 1}}
+    (place / "rehearsal.auto.tfvars.json").write_text(json.dumps(given))
+    env = environment(folder) | keys_of("person") | {"AWS_ENDPOINT_URL": aws.url, "AWS_MAX_ATTEMPTS": "3"}
+    terraform = Terraform(place, env)
+    with timed("terraform init and apply"):
+        terraform("init", "-input=false")
+        terraform("apply", "-auto-approve", "-input=false", "-parallelism=30")
+    outputs = {name: one["value"] for name, one in json.loads(terraform("output", "-json")).items()}
+    act = Rehearsal(aws, terraform, outputs)
+    release = [
+        sys.executable,
+        str(ROOT / ".ci" / "release.py"),
+        "--bucket",
+        outputs["bucket_names"]["artifacts"],
+        "--release",
+        "rehearsal",
+    ]
+    told = subprocess.run(release, env=os.environ | {"AWS_ENDPOINT_URL": aws.url}, capture_output=True, text=True)
+    act.say("the release is uploaded", told.returncode == 0, (told.stdout + told.stderr).strip()[-300:])
+    put_secret(act, api.client_id, api.client_secret)
+    return act
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Rehearse the deployment on this machine.")
+    parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), help="default all")
+    parser.add_argument("--engine", choices=("spark", "duckdb"), default="spark", help="what promotion runs on")
+    options = parser.parse_args()
+    from smartsensor.simulator import start_process
+
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))
+        api = stack.enter_context(start_process("--burst", "200", "--sustained", "12000"))
+        aws = stack.enter_context(Emulator(folder, f"{NAME}-machine", spark=options.engine == "spark"))
+        os.environ["AWS_ENDPOINT_URL"] = aws.url
+        act = build(aws, folder, api)
+        good_run(act, api)
+        for name in FAULTS if not act.failed else []:
+            if name in options.faults:
+                with timed(name):
+                    FAULTS[name](act, api)
+        out.print(iam_table(aws.policies))
+        act.say(
+            "no role was refused anything",
+            not aws.policies.denied,
+            str(aws.policies.denied[:3]) if aws.policies.denied else "",
+        )
+        with timed("plan and destroy"):
+            drift = act.terraform("plan", "-input=false", "-detailed-exitcode", codes=(0, 2))
+            act.say("plan shows no drift", "No changes" in drift, "" if "No changes" in drift else drift[-1500:])
+            act.terraform("destroy", "-auto-approve", "-input=false", "-parallelism=30")
+        left = nothing_left(aws)
+        act.say("destroy leaves nothing", not left, ", ".join(left))
+    out.print(
+        f"\n{'Rehearsed' if not act.failed else 'FAILED: ' + '; '.join(act.failed)} in {time.monotonic() - began:.0f} s"
+    )
+    return int(bool(act.failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
