@@ -5,7 +5,7 @@ __all__ = ['Ints', 'Floats', 'FIELDS', 'NAMEPLATE', 'INCREMENTAL', 'KINDS', 'MIN
            'REFERENCES', 'uniform', 'normal', 'Kind', 'Fleet', 'Machines', 'Meter', 'Variants', 'Subjects', 'Source',
            'join', 'stamps', 'stamp', 'to_ms', 'dump', 'as_json', 'as_columns', 'Measurements', 'Readings', 'readings',
            'MeasurementSource', 'EventSource', 'ConditionSource', 'Shelf', 'Query', 'Position', 'Block', 'Rows',
-           'World', 'blocks', 'count_rows', 'page_rows', 'arrow_schema']
+           'index_delay', 'World', 'blocks', 'count_rows', 'page_rows', 'arrow_schema']
 
 # %% ../nbs/15_fleet.ipynb #a1f0466f
 import itertools
@@ -130,6 +130,11 @@ class Fleet:
     suspect: float = 0.010
     bad: float = 0.004
     impossible: float = 0.0005  # share of rows outside of the physical range
+    unindexed: float = (
+        0.0  # share of measurements that listings and counts show only some time after their updated_at; 0: none
+    )
+    index_minutes: float = 20.0  # median of that time; it is log-normal
+    index_spread: float = 1.2  # standard deviation of its logarithm
 
     def __post_init__(self) -> None:
         sizes = (self.organizations, self.plants, self.assets, self.sensors, self.interval_s)
@@ -785,6 +790,7 @@ class Block(NamedTuple):
     v: Variants
     who: Subjects
     ends: int  # the earliest `until`: before it, all of the block is visible
+    shown: Ints | None = None  # where rows are indexed late: when each becomes visible, in ms
 
 
 class Rows(NamedTuple):
@@ -796,6 +802,17 @@ class Rows(NamedTuple):
     more: bool
 
 # %% ../nbs/15_fleet.ipynb #9232c14a
+def index_delay(
+    fleet: Fleet,
+    ids: Ints,
+    updated: Ints,  # ms; a row and its updated_at name a revision
+) -> Ints:  # ms; 0 for most
+    "How long after its updated_at each revision becomes visible in listings and counts."
+    s, key = fleet.seed, (ids << 24) ^ updated
+    minutes = fleet.index_minutes * np.exp(fleet.index_spread * normal(s, 501, key))
+    return cast(Ints, np.where(uniform(s, 503, key) < fleet.unindexed, (minutes * MINUTE).astype(np.int64), 0))
+
+# %% ../nbs/15_fleet.ipynb #cdb3b278
 class World:
     "Everything there is to know about a fleet, at any instant."
 
@@ -830,7 +847,14 @@ class World:
             lo, hi = np.searchsorted(v.updated, (start, end))
             parts.append(v.take(slice(lo, hi)))
         v = join(parts).ordered()
-        return Block(v, source.subjects(v), int(v.until.min(initial=FOREVER)))
+        shown = None
+        if name == "measurements" and self.fleet.unindexed:
+            shown = v.updated + index_delay(self.fleet, v.ids, v.updated)
+            after = v.until + index_delay(
+                self.fleet, v.ids, v.until
+            )  # a revision that is not indexed yet supersedes nothing
+            v = v._replace(until=np.where(v.until < FOREVER, after, FOREVER))
+        return Block(v, source.subjects(v), int(v.until.min(initial=FOREVER)), shown)
 
     def block(self, name: str, k: int) -> Block:
         "Variants updated in [k, k + 1) widths."
@@ -864,9 +888,11 @@ def _visible(block: Block, query: Query, after: Position | None) -> Ints:
     if after is not None:
         same = int(np.searchsorted(v.updated[lo:hi], after.updated, side="right"))
         lo += int(np.searchsorted(v.ids[lo : lo + same], after.id, side="right"))
-    if block.ends > query.as_of and not query.filters:
+    if block.ends > query.as_of and not query.filters and block.shown is None:
         return np.arange(lo, max(lo, hi))
     mask = v.until[lo:hi] > query.as_of
+    if block.shown is not None:
+        mask &= block.shown[lo:hi] <= query.as_of
     for name, index in query.filters:
         mask &= getattr(block.who, name)[lo:hi] == index
     found: Ints = np.flatnonzero(mask) + lo

@@ -37,6 +37,9 @@ class Resource:
     lookback: timedelta = timedelta(0)  # read again before the watermark, for rows that the server indexed late
     step: timedelta = timedelta(days=1)  # widest window; the API allows 7 days
     count: bool = True  # the API declares how many rows a window has, at <path>/count
+    export: int | None = (
+        None  # a window of at least so many rows is read by export (incremental resources only); None: always by pages
+    )
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
@@ -48,6 +51,10 @@ class Resource:
             raise ValueError(f"resource {self.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
         if (self.mode == "incremental") != (self.incremental_field is not None):
             raise ValueError(f"resource {self.name}: an incremental resource, and no other, has an incremental_field")
+        if self.export is not None and (self.mode == "snapshot" or self.export < 0):
+            raise ValueError(
+                f"resource {self.name}: only windows of an incremental resource can be exported, from 0 rows up"
+            )
         if self.step <= timedelta(0) or self.lookback < timedelta(0):
             raise ValueError(f"resource {self.name}: step must be above zero and lookback not below it")
 
@@ -156,6 +163,7 @@ MEASUREMENTS = Resource(
     version=("revision", "updated_at"),
     lookback=timedelta(minutes=30),
     step=timedelta(hours=6),
+    export=250_000,
 )  # fmt: skip
 EVENTS = Resource(
     "events",

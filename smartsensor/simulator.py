@@ -4,15 +4,18 @@
 __all__ = ['FILTERS', 'TOKEN_PATH', 'FAULTS', 'SCOPES', 'Work', 'Clock', 'Fault', 'FaultPlan', 'FaultState', 'Limits', 'Buckets',
            'Problem', 'Walk', 'Cursors', 'Account', 'Token', 'Api', 'grant_token', 'authorize', 'read_query',
            'send_page', 'send_count', 'send_health', 'send_me', 'ResetReply', 'TruncatedReply', 'status_reply',
-           'problem_reply', 'answer', 'create_app', 'Running', 'express', 'Connection', 'serve', 'main',
-           'start_process', 'FIELDS', 'INCREMENTAL', 'KINDS', 'Fleet', 'World']
+           'problem_reply', 'Job', 'Exports', 'make_files', 'post_export', 'get_export', 'delete_export', 'get_file',
+           'answer', 'family', 'create_app', 'Running', 'express', 'Connection', 'serve', 'main', 'start_process',
+           'FIELDS', 'INCREMENTAL', 'KINDS', 'Fleet', 'World']
 
 # %% ../nbs/15_simulator.ipynb #a8ad8472
 import argparse
 import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import math
@@ -20,19 +23,22 @@ import os
 import queue
 import re
 import secrets
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, parse_qsl
@@ -96,6 +102,14 @@ FAULTS: Mapping[str, str] = {
     "number_as_string": "a number becomes a string; value: the field",
     "timestamp_without_zone": "times lose their Z; value: the field, or null for all",
     "error_in_200": "an error object with status 200",
+    "export_stuck": "the export asked for stays running; value: its progress",
+    "export_progress_back": "every other poll tells less progress than the one before; value: how much less",
+    "export_failed": "the export asked for fails at its end; value: whether it is worth another try",
+    "export_wrong_rows": "job and first file declare rows that are not there; value: how many",
+    "export_file_missing": "the export's last file is not there; value: unlisted, or gone (its address answers 404)",
+    "export_unordered": "the export's files come in reverse order, and so do their rows",
+    "export_corrupt": "a byte of the file is another one on its way",
+    "export_url_expires": "the address expires when half of the file is sent",
 }
 _TOKEN_FAULTS = ("token_503", "invalid_client", "expires_in_absent")
 _ROW_FAULTS = ("new_field", "number_as_string", "timestamp_without_zone")
@@ -107,6 +121,8 @@ _DEFAULTS: Mapping[str, Any] = {
         "new_field": {"firmware_channel": "beta"},
         "number_as_string": "value",
     },
+    **{"export_stuck": 40, "export_progress_back": 30, "export_failed": True, "export_wrong_rows": 1},
+    **{"export_file_missing": "gone"},
 }
 
 
@@ -200,6 +216,12 @@ class Limits:
     retention: timedelta = timedelta(days=90)
     token_lifetime_s: int = 900
     cursor_lifetime_s: int = 86_400
+    exports: int = 3  # queued or running at once, for each client
+    export_queue_s: float = 2.0  # on the server's clock, as are the next
+    export_run_s: float = 6.0
+    export_lifetime_s: int = 86_400  # after its end
+    export_file_rows: int = 250_000
+    url_lifetime_s: int = 900
     legacy_headers: str = ""  # "delta" or "epoch": X-RateLimit-Remaining and -Reset too
 
     def policies(self) -> dict[str, tuple[int, int]]:
@@ -353,6 +375,7 @@ class Api:
         self.cursors = Cursors(key, limits.cursor_lifetime_s)
         self.log: Counter[tuple[str, str, int]] = Counter()
         self._ids, self._run = itertools.count(1), secrets.token_hex(2)
+        self.exports = Exports(world, limits)
         self._lists = Shelf(16 << 20)
 
     def now(self) -> int:
@@ -633,7 +656,7 @@ def send_count(api: Api, resource: str, request: Request, faults: Mapping[str, F
         count += faults["lying_count"].value
     return Response(dump({"count": count, "as_of": stamp(query.as_of)}), media_type="application/json")
 
-# %% ../nbs/15_simulator.ipynb #414200ab
+
 def send_health(api: Api) -> Response:
     "GET /health: no token needed; the server's time, so that a skewed clock shows."
     return Response(dump({"status": "ok", "version": "1", "time": stamp(api.now())}), media_type="application/json")
@@ -722,6 +745,316 @@ def problem_reply(problem: Problem, path: str, request_id: str) -> Response:
     body |= {"detail": problem.detail, "instance": path, "request_id": request_id, "code": problem.code, **problem.more}
     return Response(dump(body), problem.status, problem.headers, "application/problem+json")
 
+# %% ../nbs/15_simulator.ipynb #da92c220
+@dataclass
+class Job:
+    "One export as the server knows it."
+
+    export_id: str
+    client_id: str
+    wish: Mapping[str, Any]  # the body of its request
+    query: Query
+    created: int  # ms
+    faults: Mapping[str, Fault]
+    files: list[dict[str, Any]] | None = None  # None: they are still being made
+    cancelled: bool = False
+    polls: int = 0
+
+    def state(self, now: int, limits: Limits) -> tuple[str, int]:
+        "Status and progress at an instant."
+        began = self.created + limits.export_queue_s * 1000
+        ends = began + limits.export_run_s * 1000
+        if self.cancelled:
+            return "cancelled", 0
+        if now < began:
+            return "queued", 0
+        if "export_stuck" in self.faults:
+            return "running", self.faults["export_stuck"].value
+        if now < ends or self.files is None:
+            done = min(99, int(100 * (now - began) / (ends - began)))
+            back = self.faults["export_progress_back"].value if "export_progress_back" in self.faults else 0
+            return "running", max(0, done - back * (self.polls % 2))
+        if "export_failed" in self.faults:
+            return "failed", 99
+        return ("expired" if now >= ends + limits.export_lifetime_s * 1000 else "succeeded"), 100
+
+
+class Exports:
+    "All jobs of a server, and what they cost."
+
+    def __init__(self, world: World, limits: Limits) -> None:
+        self.world, self.limits, self.cost = world, limits, Counter[str]()
+        self.jobs: dict[str, Job] = {}
+        self.keys: dict[tuple[str, str], str] = {}  # (client, idempotency key) to export
+        self.secret, self.dead = secrets.token_bytes(16), set[str]()
+
+    @cached_property
+    def folder(self) -> Path:
+        "Where files lie; goes when this object or the process does."
+        folder = tempfile.mkdtemp(prefix="smartsensor-exports-")
+        weakref.finalize(self, shutil.rmtree, folder, True)
+        return Path(folder)
+
+    def running(self, client: str, now: int) -> int:
+        "Jobs of a client that are queued or running."
+        live = ("queued", "running")
+        return sum(one.client_id == client and one.state(now, self.limits)[0] in live for one in self.jobs.values())
+
+    def sign(self, export_id: str, file_id: str, expires: int) -> str:
+        "The signature of an address."
+        return hmac.digest(self.secret, f"{export_id}/{file_id}/{expires}".encode(), "sha256").hex()[:32]
+
+    def report(self, now: int) -> dict[str, Any]:
+        "Costs, how many jobs nobody has cleaned up, and each job."
+        names = {export_id: key for (_, key), export_id in self.keys.items()}
+        jobs = [
+            {"export_id": n, "key": names[n], "status": one.state(now, self.limits)[0]} for n, one in self.jobs.items()
+        ]
+        cost = {name: self.cost[name] for name in ("created", "polls", "downloads", "bytes")}
+        return {**cost, "left": sum(not one.cancelled for one in self.jobs.values()), "jobs": jobs}
+
+# %% ../nbs/15_simulator.ipynb #fbc5a1cb
+def _export_parts(world: World, query: Query, plants: Sequence[tuple[str, int]], size: int) -> Iterator[bytes]:
+    "Rows as lines of JSON, a file's worth at a time; with several plants one after the other."
+    for plant in [[one] for one in plants] or [[]]:
+        after, more, mine = None, True, replace(query, filters=tuple(plant))
+        while more:
+            rows = page_rows(world, mine, after, size)
+            after, more = rows.places[-1] if rows.places else None, rows.more
+            if rows.size:
+                lines = rows.data.replace(b"},{", b"}\n{") + b"\n"
+                assert lines.count(b"\n") == rows.size  # no text of ours holds what was replaced
+                yield lines
+
+
+def _drifted(resource: str, lines: bytes, faults: Mapping[str, Fault]) -> bytes:
+    "Lines of JSON with what the row faults do to them."
+    if not faults.keys().isdisjoint(_ROW_FAULTS):
+        page = _drift(resource, b'{"data":[%b]}' % lines.strip().replace(b"\n", b","), faults)
+        lines = b"".join(dump(row) + b"\n" for row in json.loads(page)["data"])
+    return b"\n".join(reversed(lines.strip().split(b"\n"))) + b"\n" if "export_unordered" in faults else lines
+
+
+def _encoded(resource: str, lines: bytes, form: str, drifted: bool) -> bytes:
+    "Lines of JSON in another format: CSV with quoted texts, or Parquet with times in milliseconds."
+    if form == "ndjson":
+        return lines
+    import pyarrow as pa
+    import pyarrow.csv as pc
+    import pyarrow.json as pj
+    import pyarrow.parquet as pq
+
+    kinds = {"str": pa.string(), "int": pa.int64(), "f64": pa.float64(), "bool": pa.bool_()}
+    kinds["ts"] = pa.string() if form == "csv" else pa.timestamp("ms", "UTC")
+    schema = None if drifted else pa.schema([(n, kinds[kind.rstrip("?")]) for n, kind in FIELDS[resource].items()])
+    if form == "csv" and drifted:  # so that times stay as they are written
+        found = pj.read_json(io.BytesIO(lines)).schema
+        schema = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in found])
+    table = pj.read_json(
+        io.BytesIO(lines), pj.ReadOptions(block_size=len(lines) + 1), pj.ParseOptions(explicit_schema=schema)
+    )
+    out = io.BytesIO()
+    pc.write_csv(table, out) if form == "csv" else pq.write_table(table, out, row_group_size=50_000, compression="zstd")
+    return out.getvalue()
+
+
+def make_files(exports: Exports, job: Job, plants: Sequence[tuple[str, int]]) -> None:
+    "Write the files of a job, then list them."
+    files: list[dict[str, Any]] = []
+    form, drifted = job.wish["format"], not job.faults.keys().isdisjoint(_ROW_FAULTS)
+    for number, lines in enumerate(_export_parts(exports.world, job.query, plants, exports.limits.export_file_rows), 1):
+        data = _encoded(job.query.resource, _drifted(job.query.resource, lines, job.faults), form, drifted)
+        data = gzip.compress(data, 1, mtime=0) if job.wish["compression"] == "gzip" else data
+        name = f"f{number:04d}"
+        (exports.folder / f"{job.export_id}-{name}").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append({"file_id": name, "rows": lines.count(b"\n"), "bytes": len(data), "sha256": digest})
+    job.files = files[::-1] if "export_unordered" in job.faults else files
+
+# %% ../nbs/15_simulator.ipynb #1f0cc11c
+def post_export(api: Api, token: Token, key: str | None, body: bytes, faults: Mapping[str, Fault]) -> Response:
+    "POST /exports: a new job, or the one that the same key has made."
+    wish, now, jobs = _wish(body), api.now(), api.exports
+    if not key:
+        raise Problem(400, "idempotency_key_missing", "Send Idempotency-Key: repeating the request is then safe.")
+    known = jobs.keys.get((token.client_id, key))
+    if known and jobs.jobs[known].wish != wish:
+        raise Problem(409, "idempotency_conflict", "This Idempotency-Key was used for another request.")
+    if not known:
+        if jobs.running(token.client_id, now) >= api.limits.exports:
+            many, wait = f"{api.limits.exports} exports are running already.", {"Retry-After": "5"}
+            raise Problem(429, "concurrent_exports", many, wait, title="concurrent_exports")
+        times = {"updated_since": wish["from"], "updated_before": wish["to"]}
+        query = read_query(api, wish["resource"], times, now)
+        plants = [_filter(wish["resource"], "plant_id", plant) for plant in wish["plant_ids"]]
+        known = jobs.keys[token.client_id, key] = f"exp_{len(jobs.jobs) + 1:05d}_{secrets.token_hex(3)}"
+        job = jobs.jobs[known] = Job(known, token.client_id, wish, query, now, faults)
+        jobs.cost["created"] += 1
+        work = threading.Thread(target=make_files, args=(jobs, job, plants), daemon=True)
+        work.start()
+        if count_rows(api.world, query) <= 100_000:
+            work.join()  # what is small is there at once, so that it depends on the clock alone when a job ends
+    told = {"Location": f"/exports/{known}", "Retry-After": "5"}
+    return Response(dump(_told(api, jobs.jobs[known], "")), 202, told, "application/json")
+
+
+def _wish(body: bytes) -> dict[str, Any]:
+    "The body of a request, with its defaults; a Problem when it will not do."
+    known: dict[str, Any] = {
+        "resource": None,
+        "from": None,
+        "to": None,
+        "plant_ids": [],
+        "format": "csv",
+        "compression": "none",
+    }
+    try:
+        given = dict(json.loads(body))
+    except (ValueError, TypeError):
+        raise Problem(400, "invalid_body", "The body must be a JSON object.") from None
+    wish = {**known, **given}
+    allowed = {"resource": INCREMENTAL, "format": ("csv", "ndjson", "parquet"), "compression": ("gzip", "none")}
+    wrong = [name for name in wish if name not in known or (name in allowed and wish[name] not in allowed[name])]
+    if (
+        wrong
+        or not isinstance(wish["from"], str)
+        or not isinstance(wish["to"], str)
+        or not isinstance(wish["plant_ids"], list)
+    ):
+        raise Problem(400, "invalid_parameter", f"Look at: {', '.join(wrong) or 'from, to, plant_ids'}.")
+    return wish
+
+# %% ../nbs/15_simulator.ipynb #c874deb0
+def _job_of(api: Api, token: Token, export_id: str) -> Job:
+    job = api.exports.jobs.get(export_id)
+    if job is None or job.client_id != token.client_id:
+        raise Problem(404, "export_not_found", "There is no such export.")
+    return job
+
+
+def _told(api: Api, job: Job, base: str) -> dict[str, Any]:
+    "What a reply says of a job; addresses are minted anew each time."
+    now, limits = api.now(), api.limits
+    status, progress = job.state(now, limits)
+    began = job.created + int(limits.export_queue_s * 1000)
+    ends, lives = began + int(limits.export_run_s * 1000), limits.export_lifetime_s * 1000
+    over, good = status not in ("queued", "running"), status == "succeeded"
+    files = [_minted(api, job, file, base) for file in job.files or []] if good else []
+    rows = sum(file["rows"] for file in files)
+    if "export_wrong_rows" in job.faults and files:
+        files[0] |= {"rows": files[0]["rows"] + job.faults["export_wrong_rows"].value}
+        rows += job.faults["export_wrong_rows"].value
+    if "export_file_missing" in job.faults and job.faults["export_file_missing"].value == "unlisted":
+        files = files[:-1]
+    error = {"code": "render_failed", "message": "The export could not be made.", "retryable": True}
+    error["retryable"] = job.faults["export_failed"].value if status == "failed" else True
+    return {
+        "export_id": job.export_id, "status": status, "progress": progress, "created_at": stamp(job.created),
+        "started_at": stamp(began) if now >= began else None, "finished_at": stamp(ends) if over else None,
+        "expires_at": stamp(ends + lives) if over else None, "record_count": rows if good else None,
+        "as_of": stamp(job.query.as_of), "files": files, "error": error if status == "failed" else None,
+    }  # fmt: skip
+
+
+def _minted(api: Api, job: Job, file: Mapping[str, Any], base: str) -> dict[str, Any]:
+    expires = api.now() + api.limits.url_lifetime_s * 1000
+    signature = api.exports.sign(job.export_id, file["file_id"], expires)
+    url = f"{base}/exports/{job.export_id}/files/{file['file_id']}?expires={expires}&signature={signature}"
+    return {**file, "url": url, "url_expires_at": stamp(expires)}
+
+
+def get_export(api: Api, token: Token, export_id: str, base: str) -> Response:
+    "GET /exports/{id}."
+    job = _job_of(api, token, export_id)
+    job.polls += 1
+    api.exports.cost["polls"] += 1
+    told = _told(api, job, base)
+    wait = {"Retry-After": "2"} if told["status"] == "queued" else {}
+    return Response(dump(told), 200, wait, "application/json")
+
+
+def delete_export(api: Api, token: Token, export_id: str) -> Response:
+    "DELETE /exports/{id}: cancel it, or clean up after it; again and again if need be."
+    job = api.exports.jobs.get(export_id)
+    if job is not None and job.client_id == token.client_id:
+        job.cancelled = True
+        for path in api.exports.folder.glob(f"{export_id}-*"):
+            path.unlink(missing_ok=True)
+    return Response(status_code=204)
+
+# %% ../nbs/15_simulator.ipynb #6dda4404
+def get_file(api: Api, request: Request, export_id: str, file_id: str, faults: Mapping[str, Fault]) -> Response:
+    "GET a pre-signed address: no token; a range if one is asked for."
+    given, exports = request.query_params, api.exports
+    expires = _number("expires", given.get("expires", ""), 0, FOREVER)
+    signature = given.get("signature", "")
+    if not hmac.compare_digest(signature, exports.sign(export_id, file_id, expires)):
+        raise Problem(403, "bad_signature", "This address was not issued by us.")
+    if api.now() >= expires or signature in exports.dead:
+        raise Problem(403, "url_expired", "This address has expired; read the export again for a new one.")
+    job, path = exports.jobs.get(export_id), exports.folder / f"{export_id}-{file_id}"
+    last = job.files[-1]["file_id"] if job and job.files else ""
+    if not path.is_file() or (job and "export_file_missing" in job.faults and file_id == last):
+        raise Problem(404, "file_not_found", "There is no such file.")
+    data = path.read_bytes()
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    if "export_corrupt" in faults:
+        data = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+    reply = _ranged(data, request.headers.get("range", ""), request.headers.get("if-range", etag) == etag, etag)
+    exports.cost["downloads"] += 1
+    exports.cost["bytes"] += len(reply.body)
+    if "export_url_expires" in faults:
+        exports.dead.add(signature)
+        return TruncatedReply(reply.body, reply.status_code, dict(reply.headers), reply.media_type)
+    return reply
+
+
+def _ranged(data: bytes, asked: str, same: bool, etag: str) -> Response:
+    "All of a file, or the rest of it from a byte on."
+    headers, kind, wanted = (
+        {"ETag": etag, "Accept-Ranges": "bytes"},
+        "application/octet-stream",
+        re.fullmatch(r"bytes=(\d+)-(\d*)", asked),
+    )
+    if not wanted or not same:
+        return Response(data, 200, headers, kind)
+    start, end = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+    if start > end:
+        return Response(b"", 416, {**headers, "Content-Range": f"bytes */{len(data)}"}, kind)
+    return Response(data[start : end + 1], 206, {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"}, kind)
+
+
+def _add_exports(app: FastAPI, api: Api) -> None:
+    signed: dict[str, Any] = {
+        "tags": ["exports"],
+        "response_class": Response,
+        "openapi_extra": {"security": [{"oauth2": ["exports.write"]}]},
+    }
+
+    @app.post("/v1/exports", status_code=202, **signed)
+    async def submit(request: Request) -> Response:
+        body, key = await request.body(), request.headers.get("idempotency-key")
+        return await answer(
+            api, request, lambda api, _, t, f, __: post_export(api, cast(Token, t), key, body, f), "exports.write"
+        )
+
+    @app.get("/v1/exports/{export_id}", **signed)
+    async def poll(request: Request, export_id: str) -> Response:
+        base = str(request.base_url) + "v1"
+        return await answer(
+            api, request, lambda api, _, t, *__: get_export(api, cast(Token, t), export_id, base), "exports.write"
+        )
+
+    @app.delete("/v1/exports/{export_id}", status_code=204, **signed)
+    async def clean_up(request: Request, export_id: str) -> Response:
+        return await answer(
+            api, request, lambda api, _, t, *__: delete_export(api, cast(Token, t), export_id), "exports.write"
+        )
+
+    @app.get("/v1/exports/{export_id}/files/{file_id}", tags=["exports"], response_class=Response)
+    async def file(request: Request, export_id: str, file_id: str) -> Response:
+        return await answer(api, request, lambda api, r, _, f, __: get_file(api, r, export_id, file_id, f), None)
+
 # %% ../nbs/15_simulator.ipynb #93904ddb
 Work = Callable[[Api, Request, Token | None, Mapping[str, Fault], str], Response]
 
@@ -751,7 +1084,7 @@ async def answer(
     scope: str | None,  # None: no token needed; "": any token will do
 ) -> Response:
     "Fault, token, limit, work, headers."
-    path, rid = request.scope["path"].removeprefix("/v1"), api.next_id()
+    path, rid = family(request.scope["path"].removeprefix("/v1")), api.next_id()
     faults = api.faults.take(path)
     delay = api.latency_s + (faults["slow"].value if "slow" in faults else 0.0)
     if delay:
@@ -775,6 +1108,11 @@ async def answer(
     _finish(api, reply, client, rid)
     api.log[request.method, path, reply.status_code] += 1
     return reply
+
+
+def family(path: str) -> str:
+    "The path for faults and counts: ids of exports and files become *."
+    return re.sub(r"^/exports/[^/]+", "/exports/*", re.sub(r"/files/[^/]+$", "/files/*", path))
 
 
 def _finish(api: Api, reply: Response, client: str, request_id: str) -> None:
@@ -931,11 +1269,13 @@ def _add_control(app: FastAPI, api: Api) -> None:
     @app.get("/_control/log", include_in_schema=False)
     async def log() -> Response:
         cells = sorted(api.log.items())
-        return reply({"requests": [{"method": m, "path": p, "status": s, "count": n} for (m, p, s), n in cells]})
+        requests = [{"method": m, "path": p, "status": s, "count": n} for (m, p, s), n in cells]
+        return reply({"requests": requests, "exports": api.exports.report(api.now())})
 
     @app.delete("/_control/log", include_in_schema=False)
     async def clear_log() -> Response:
         api.log.clear()
+        api.exports.cost.clear()
         return Response(status_code=204)
 
 # %% ../nbs/15_simulator.ipynb #30084562
@@ -956,6 +1296,7 @@ def create_app(
     _add_session(app, api)
     for resource in FIELDS:
         _add_resource(app, api, resource)
+    _add_exports(app, api)
     _add_control(app, api)
 
     async def not_found(request: Request, error: Exception) -> Response:
@@ -1106,8 +1447,14 @@ def _arguments() -> argparse.ArgumentParser:
     p.add_argument("--port", type=int, default=0, help="0: any that is free")
     for name in ("seed", "organizations", "plants", "assets", "sensors", "interval_s"):
         p.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(fleet, name))
-    for name in ("burst", "sustained", "token_lifetime_s", "cursor_lifetime_s"):
+    for name in ("burst", "sustained", "token_lifetime_s", "cursor_lifetime_s", "exports", "export_file_rows"):
         p.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(limits, name))
+    p.add_argument(
+        "--unindexed",
+        type=float,
+        default=0.0,
+        help="share of measurements that are listed only some time after their updated_at",
+    )
     p.add_argument("--legacy-headers", choices=("", "delta", "epoch"), default="")
     p.add_argument("--clock-start", type=datetime.fromisoformat, help="RFC 3339 with a zone; default: now")
     p.add_argument("--clock-speed", type=float, default=1.0, help="simulated seconds in a real one; 0 stands still")
@@ -1159,10 +1506,11 @@ def _end_with_input(server: uvicorn.Server) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     "Serve until interrupted; the command line of `python -m smartsensor.simulator`."
     a = _arguments().parse_args(argv)
-    fleet = Fleet(a.seed, a.organizations, a.plants, a.assets, a.sensors, a.interval_s)
+    fleet = Fleet(a.seed, a.organizations, a.plants, a.assets, a.sensors, a.interval_s, unindexed=a.unindexed)
     limits = Limits(
         burst=a.burst, sustained=a.sustained, token_lifetime_s=a.token_lifetime_s,
         cursor_lifetime_s=a.cursor_lifetime_s, legacy_headers=a.legacy_headers,
+        exports=a.exports, export_file_rows=a.export_file_rows,
     )  # fmt: skip
     clock = Clock(a.clock_start, 0.0 if a.bench_rows else a.clock_speed)
     world, bench = World(fleet, a.cache_mb << 20), None
