@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'JAVA', 'SETTINGS', 'EngineError', 'Staged', 'Engine', 'spell', 'staged_files', 'DuckDB', 'find_java',
-           'inherited_session', 'submitted_conf', 'bucket_folders', 'local_session', 'Spark', 'open_engine']
+           'inherited_session', 'submitted_conf', 'bucket_folders', 'local_session', 'executors', 'Spark',
+           'open_engine']
 
 # %% ../nbs/12_engines.ipynb #8ec6da88
 import itertools
@@ -14,7 +15,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from .gate import SqlTable
+from .lake import s3_filesystem
 
 # %% ../nbs/12_engines.ipynb #4d9a88cc
 class EngineError(Exception):
@@ -46,6 +49,7 @@ class Engine(Protocol):
     """What promotion asks of DuckDB and of Spark. SQL is the dialect that both understand; the session's zone is UTC."""
 
     name: str
+    ranks_all: bool  # sorting a whole batch costs it no more than finding the keys that come more than once
 
     def view(
         self,
@@ -99,7 +103,7 @@ def _located(
     "pyarrow's file system for these, and their paths in it."
     if not uris or not uris[0].startswith("s3://"):
         return pafs.LocalFileSystem(), list(uris)
-    return pafs.FileSystem.from_uri(uris[0])[0], [uri.removeprefix("s3://") for uri in uris]
+    return s3_filesystem(), [uri.removeprefix("s3://") for uri in uris]
 
 
 def staged_files(
@@ -160,9 +164,10 @@ def _half_of_memory() -> str:
     return f"{min(total // 2, 8 << 30) >> 20}MiB"
 
 
-def _set(connection: Any, **settings: str) -> None:
-    for name, value in settings.items():
+def _set(connection: Any, **settings: str) -> Any:
+    for name, value in settings.items():  # a cursor does not take the zone over from its connection
         connection.execute(f"SET {name} = {_quoted(value)}")
+    return connection
 
 
 def _quoted(text: str) -> str:
@@ -192,10 +197,65 @@ def _parquet(files: Sequence[str], more: str = "") -> str:
     return f"read_parquet([{', '.join(map(_quoted, files))}], union_by_name = true, hive_partitioning = false{more})"
 
 # %% ../nbs/12_engines.ipynb #d77eb925
+class _Near:
+    """Copies of a bucket's files on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._here: set[str] = set()  # paths below the folder
+
+    def fetch(
+        self,
+        uris: Sequence[str],  # absolute paths, which stay as they are, or s3://…
+    ) -> list[str]:  # absolute paths
+        "Bring files here that are not here yet."
+        paths = [self.place(uri) for uri in uris]
+        system, sources = _located(uris)
+        due = {
+            path: source
+            for path, source in zip(paths, sources, strict=True)
+            if path != source and path not in self._here
+        }
+        self._copy((system, source, pafs.LocalFileSystem(), path) for path, source in due.items())
+        self._here |= set(due)
+        return paths
+
+    def place(self, uri: str) -> str:
+        "Where a file or folder lies on this machine."
+        return str(self._folder / uri.removeprefix("s3://")) if uri.startswith("s3://") else uri
+
+    def send(self, folder: str, names: Sequence[str]) -> None:
+        "Copy files that were written at the place of a folder to the folder itself."
+        if names and folder.startswith("s3://"):
+            system, targets = _located([f"{folder}/{name}" for name in names])
+            paths = [f"{self.place(folder)}/{name}" for name in names]
+            self._copy(
+                (pafs.LocalFileSystem(), path, system, target) for path, target in zip(paths, targets, strict=True)
+            )
+            self._here |= set(paths)
+
+    def keep(self, paths: set[str]) -> None:
+        "Remove all copies but these."
+        for path in self._here - paths:
+            Path(path).unlink()
+        self._here &= paths
+
+    def _copy(self, jobs: Iterable[tuple[pafs.FileSystem, str, pafs.FileSystem, str]]) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(_copy_file, jobs))  # raises what one of them raised
+
+
+def _copy_file(job: tuple[pafs.FileSystem, str, pafs.FileSystem, str]) -> None:
+    source, origin, target, path = job
+    if isinstance(target, pafs.LocalFileSystem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pafs.copy_files(origin, path, source_filesystem=source, destination_filesystem=target, use_threads=False)
+
+# %% ../nbs/12_engines.ipynb #48024332
 class DuckDB:
     """DuckDB inside of this process."""
 
-    name = "duckdb"
+    name, ranks_all = "duckdb", False
 
     def __init__(
         self,
@@ -207,18 +267,20 @@ class DuckDB:
         import duckdb
 
         self._path, self._small = folder / "engine.duckdb", small
-        self._views: dict[str, _Files] = {}
+        self._near, self._views = _Near(folder / "near"), dict[str, _Files]()
         self._db = duckdb.connect(str(self._path))
         _set(self._db, TimeZone="UTC", temp_directory=str(folder / "spill"), preserve_insertion_order="false")
         _set(self._db, threads=str(threads or os.cpu_count() or 1), memory_limit=memory_limit or _half_of_memory())
 
     def view(self, name: str, files: Sequence[str], schema: pa.Schema, origin: str | None = None) -> None:
         "Name the rows of some files."
-        said = self._db.execute(f"DESCRIBE SELECT * FROM {_parquet(files)}").fetchall() if files else []
-        self._views[name] = _Files(tuple(files), schema)
+        here = self._near.fetch(files)
+        said = self._db.execute(f"DESCRIBE SELECT * FROM {_parquet(here)}").fetchall() if here else []
+        self._views[name] = _Files(tuple(here), schema)
         self._db.execute(
-            f"CREATE OR REPLACE VIEW {name} AS {_reading(files, {column[0] for column in said}, schema, origin)}"
+            f"CREATE OR REPLACE VIEW {name} AS {_reading(here, {column[0] for column in said}, schema, origin)}"
         )
+        self._near.keep({path for one in self._views.values() for path in one.files})
 
     def materialize(self, name: str, sql: str) -> None:
         "Keep a result as a table."
@@ -230,25 +292,21 @@ class DuckDB:
 
     def stage(self, sql: str, folder: str, partition: str | None) -> list[Staged]:
         "Write a result as Parquet."
-        if folder.startswith("s3://"):
-            raise EngineError("DuckDB stages into a local folder; promote a lake on S3 with SMARTSENSOR_ENGINE=spark")
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        target = folder if partition else f"{folder}/part-0.parquet"
+        here = self._near.place(folder)
+        Path(here).mkdir(parents=True, exist_ok=True)
+        target = here if partition else f"{here}/part-0.parquet"
         by = f", PARTITION_BY ({partition}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
         self._db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
-        return staged_files(folder, partition)
+        staged = staged_files(here, partition)
+        self._near.send(folder, [one.name for one in staged])
+        return staged
 
     def batch(self, name: str) -> Any:
         "A view for the gate: an Arrow table when small, else a view that it asks through a cursor."
         return _batch(self._views, name, self._lend, self._small)
 
     def _lend(self, name: str) -> SqlTable:
-        return SqlTable(f"duckdb:///{self._path}", name, self._cursor)
-
-    def _cursor(self) -> Any:
-        cursor = self._db.cursor()
-        _set(cursor, TimeZone="UTC")  # a cursor does not take it over
-        return cursor
+        return SqlTable(f"duckdb:///{self._path}", name, lambda: _set(self._db.cursor(), TimeZone="UTC"))
 
     def close(self) -> None:
         "Give the memory back."
@@ -345,7 +403,7 @@ def bucket_folders(
         conf[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = (folder / bucket).absolute().as_uri()
     return conf
 
-
+# %% ../nbs/12_engines.ipynb #93cddf34
 def local_session(
     folder: Path,  # for what spills; the caller removes it
     threads: int | None = None,  # None: one for each CPU
@@ -370,6 +428,13 @@ def local_session(
     session.sparkContext.setLogLevel("ERROR")
     return session
 
+# %% ../nbs/12_engines.ipynb #74c8ba62
+def executors(
+    engine: str,  # "duckdb" or "spark"
+) -> Any:  # a SparkSession, or None: this process does it on threads
+    "The session whose executors take a share of the work: the one that runs, where Spark is asked for; none is started for it."
+    return inherited_session() if engine == "spark" else None
+
 # %% ../nbs/12_engines.ipynb #e5524e3f
 def _aware(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
@@ -386,7 +451,7 @@ def _spark_frame(spark: Any, files: Sequence[str], schema: pa.Schema, origin: st
 class Spark:
     """Spark: the session that is there, or one on this machine."""
 
-    name = "spark"
+    name, ranks_all = "spark", True
 
     def __init__(
         self,

@@ -305,6 +305,22 @@ class Merge:
     removed: int
 
 # %% ../nbs/13_promote.ipynb #437f2be6
+def _first_load(engine: Engine, resource: Resource, good: str, fine: int) -> Merge:
+    "Nothing of these dates is published: each key comes out once."
+    key, names = _list(resource.key), columns(resource)
+    engine.materialize("repeated", f"SELECT {key}, count(*) AS _n FROM ({good}) GROUP BY {key} HAVING count(*) > 1")
+    repeated = engine.rows("SELECT count(*) AS keys, coalesce(sum(_n), 0) AS n FROM repeated")[0]
+    once = f"SELECT {names} FROM ({good}) ANTI JOIN repeated USING ({key})"
+    often = winners(resource, f"SELECT {names} FROM ({good}) SEMI JOIN repeated USING ({key})")
+    already = int(repeated["n"]) - int(repeated["keys"])
+    sql = f"{once} UNION ALL {often}" if repeated["keys"] else good
+    return Merge(_placed(resource, sql) if fine else "", frozenset(), fine - already, fine - already, 0, already, 0)
+
+
+def _count(engine: Engine, sql: str) -> int:
+    return int(engine.rows(f"SELECT count(*) AS n FROM ({sql})")[0]["n"])
+
+# %% ../nbs/13_promote.ipynb #b982fa1b
 def plan_merge(
     engine: Engine,
     lake: Lake,
@@ -317,7 +333,7 @@ def plan_merge(
     fine = counted.rows - counted.bad
     good = f"SELECT {columns(resource)} FROM raw" + (f" WHERE NOT {is_bad(rules)}" if counted.bad else "")
     files = touched(engine, lake, resource, published, counted, good)
-    if not files:
+    if not files and not engine.ranks_all:
         return _first_load(engine, resource, good, fine)
     mirrored = resource.mode == "snapshot"
     if mirrored:
@@ -333,22 +349,6 @@ def plan_merge(
     _view(engine, lake, "kept", kept, resource)
     rows, replaced = sum(one.rows for one in kept) + new - removed, frozenset(one.key for one in kept)
     return Merge(_merged(resource) if changed else "", replaced, rows, new, updated, already, removed)
-
-
-def _first_load(engine: Engine, resource: Resource, good: str, fine: int) -> Merge:
-    "Nothing of these dates is published: each key comes out once."
-    key, names = _list(resource.key), columns(resource)
-    engine.materialize("repeated", f"SELECT {key}, count(*) AS _n FROM ({good}) GROUP BY {key} HAVING count(*) > 1")
-    repeated = engine.rows("SELECT count(*) AS keys, coalesce(sum(_n), 0) AS n FROM repeated")[0]
-    once = f"SELECT {names} FROM ({good}) ANTI JOIN repeated USING ({key})"
-    often = winners(resource, f"SELECT {names} FROM ({good}) SEMI JOIN repeated USING ({key})")
-    already = int(repeated["n"]) - int(repeated["keys"])
-    sql = f"{once} UNION ALL {often}" if repeated["keys"] else good
-    return Merge(_placed(resource, sql) if fine else "", frozenset(), fine - already, fine - already, 0, already, 0)
-
-
-def _count(engine: Engine, sql: str) -> int:
-    return int(engine.rows(f"SELECT count(*) AS n FROM ({sql})")[0]["n"])
 
 
 def _placed(resource: Resource, rows: str) -> str:
@@ -578,6 +578,10 @@ def _account(now: _Attempt, merge: Merge, counted: Tally) -> dict[str, Any]:
     return {**counts, **came, "removed": merge.removed}
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _newest(now: _Attempt, counted: Tally) -> str | None:
     "The greatest value of the incremental field in all that is published."
     before = now.published.document.get("newest")
@@ -632,10 +636,6 @@ class _Clock:
 
     def timed(self, one: Promotion) -> Promotion:
         return replace(one, seconds=perf_counter() - self.begun, stages=self.stages)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def promote(
