@@ -66,6 +66,7 @@ class Settings:
     threads: int = 4  # windows that are read at the same time
     settling: timedelta = timedelta(seconds=60)  # kept clear of the server's clock, for rows it is still indexing
     history: timedelta = timedelta(days=3)  # how far back the first run goes
+    record: bool = False  # keep every reply of extraction on cassettes, below runs/<run>/cassettes/
 
 # %% ../nbs/00_config.ipynb #164d5d9e
 PREFIX = "SMARTSENSOR_"
@@ -88,6 +89,13 @@ def _url(text: str) -> str:
     if not text.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
         raise ValueError("an https:// address (http:// only on this machine)")
     return text.rstrip("/")
+
+
+def _flag(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in values:
+        raise ValueError("1 or 0")
+    return values[text.lower()]
 
 
 def _engine(text: str) -> str:
@@ -118,13 +126,15 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "THREADS": ("threads", _count),
     "SETTLING_S": ("settling", lambda text: timedelta(seconds=_number(text))),
     "HISTORY_DAYS": ("history", lambda text: timedelta(days=_number(text))),
+    "RECORD": ("record", _flag),
 }
 OTHERS = (
     "API_SECRET",
     "PROGRESS",
+    "KMS_KEY",
     "FENCE",
     "SIMULATOR_SECRET",
-)  # the ARN of the credentials; where progress is told; the simulator's own
+)  # the ARN of the credentials; where progress is told; the key of the lake; of a claim; the simulator's own
 
 # %% ../nbs/00_config.ipynb #e1ddf806
 def _read(env: Mapping[str, str], table: Mapping[str, tuple[str, Callable[[str], Any]]]) -> dict[str, Any]:
