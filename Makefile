@@ -10,7 +10,7 @@ bin         := .venv/bin
 environment := .ci/python .ci/environment.py
 lake         = $(if $(LAKE),--lake "$(LAKE)")
 
-.PHONY: help run docs lab test bench kills races prepare readme hooks lock
+.PHONY: help run docs lab test bench kills faults late races dist spark rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,17 +35,40 @@ test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 	@$(environment) test
 	@$(bin)/python .ci/check.py $(ONLY)
 
-bench: ## Measure extraction beside a bare script (ROWS=500000 ROUNDS=3)
+bench: ## Measure extraction beside a bare script, landing of 1, 4 and 10 million rows, exports
 	@$(environment) test
 	@$(bin)/python tests/bench/extraction.py $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(bin)/python tests/bench/landing.py
+	@$(bin)/python tests/bench/exports.py
 
 kills: ## Kill runs at random points and compare with one that was never killed (KILLS=220)
 	@$(environment) test
 	@$(bin)/python tests/kills/kills.py $(if $(KILLS),--kills $(KILLS))
+	@$(bin)/python tests/kills/exports_kills.py
+
+faults: ## Every fault of an export against every format
+	@$(environment) test
+	@$(bin)/python tests/kills/exports_faults.py
+
+late: ## Thirty days in which rows are indexed late: the miss that was predicted against the miss that was measured
+	@$(environment) test
+	@$(bin)/python tests/late/thirty_days.py
 
 races: ## Let processes race for one ledger
 	@$(environment) test
 	@$(bin)/python tests/kills/races.py
+
+rehearse: ## Deploy to an emulator on this machine by Terraform, run the pipeline there, play faults, destroy (FAULTS="twice down")
+	@$(environment) test
+	@$(bin)/python tests/rehearse $(if $(FAULTS),--faults $(FAULTS))
+
+dist: ## Build the wheel and the exact pins for AWS Glue 5.1 (CHECK=1 installs them into a clean environment and runs jobs there)
+	@$(environment) test
+	@$(bin)/python .ci/dist.py $(if $(call yes,$(CHECK)),--check)
+
+spark: ## Run the job entry by spark-submit, and extraction on executors; figures and exit codes
+	@$(environment) test
+	@$(bin)/python tests/spark/figures.py
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
 	@$(environment) test

@@ -4,21 +4,24 @@
 
 # %% auto #0
 __all__ = ['app', 'WIDE', 'out', 'err', 'LakeOption', 'EngineOption', 'SimulateOption', 'ResourceOption', 'RunOption',
-           'PlannedOption', 'kernel', 'ledger_app', 'SomeResources', 'home', 'settled', 'reconciliation', 'show', 'run',
-           'check', 'extract', 'promote', 'discover', 'docs', 'lab', 'install', 'simulate', 'ledger_show',
-           'ledger_gaps', 'ledger_verify', 'main']
+           'PlannedOption', 'MUCH_ROWS', 'MUCH_S', 'FIGURES', 'kernel', 'ledger_app', 'SomeResources', 'exports_app',
+           'home', 'settled', 'reconciliation', 'show', 'run', 'check', 'extract', 'promote', 'due_table', 'plan',
+           'comparison', 'backfill', 'discover', 'docs', 'lab', 'install', 'simulate', 'replay', 'ledger_show',
+           'ledger_gaps', 'ledger_verify', 'vacuum', 'exports_list', 'exports_cancel', 'exports_sweep', 'main']
 
 # %% ../nbs/16_cli.ipynb #5bfe07d8
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -36,8 +39,13 @@ from smartsensor.runner import (
     code_of,
     execute,
     new_run_id,
+    refuse_busy,
     run_pipeline,
 )
+
+if TYPE_CHECKING:  # it is slow to import, and most commands do without
+    from smartsensor.check import Backfill, Report
+    from smartsensor.extract import Replayed
 
 # %% ../nbs/16_cli.ipynb #d2cbc7b6
 app = typer.Typer(
@@ -173,6 +181,8 @@ def _reset(root: str) -> None:
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if strangers:
         raise ConfigError(f"{folder} is not (only) a lake, it holds {', '.join(strangers[:5])}: nothing was removed")
+    for scope in ("run", "backfill"):
+        refuse_busy(Lake(root), scope, datetime.now(UTC))
     shutil.rmtree(folder)
 
 
@@ -199,6 +209,8 @@ def run(
         if outcome.resumed:
             out.print(f"Run {outcome.run} was interrupted and went on from what had landed.", highlight=False)
         show(outcome)
+        with contextlib.suppress(NotFound):  # a check that failed to run at all left no plan
+            _say_notes(Lake(settings.lake).json(f"runs/{outcome.run}/check.json").get("notes", []))
     raise typer.Exit(outcome.code)
 
 
@@ -265,6 +277,187 @@ def promote(
 ) -> None:
     """Judge what has landed and publish it to qualified."""
     _job("promote", lake, engine, simulate, resource, run_id)
+
+# %% ../nbs/16_cli.ipynb #65532b19
+def due_table(
+    report: "Report",
+) -> Table:
+    "What is due, a row for each resource and reason."
+    table = Table(title="What is due", title_justify="left", title_style="bold")
+    for name in ("resource", "why", "windows", "rows", "from", "to"):
+        table.add_column(name, justify="right" if name in ("windows", "rows") else "left", no_wrap=True)
+    for resource, why in dict.fromkeys((one.resource, one.why) for one in report.due):
+        these = [one for one in report.due if (one.resource, one.why) == (resource, why)]
+        span = (min(one.window.start for one in these), max(one.window.end for one in these))
+        table.add_row(
+            resource,
+            why,
+            str(len(these)),
+            _number(sum(one.rows or 0 for one in these)),
+            *(f"{at:%Y-%m-%d %H:%M}Z" for at in span),
+        )
+    return table
+
+
+def _say_plan(report: "Report", exports: int) -> None:
+    if report.due:
+        out.print(due_table(report))
+    size = (
+        f"{report.bytes / 1e6:,.1f} MB of raw" if report.bytes is not None else "size not known yet: nothing has landed"
+    )
+    ways = f"{exports} windows by export, the rest by pages" if exports else "by pages"
+    rows = sum(one.rows or 0 for one in report.due)
+    line = f"{len(report.due)} windows, {rows:,} rows, {report.requests:,} requests ({ways}), at least {report.seconds:,.0f} s under the rate limit, {size}"
+    out.print(line, highlight=False, soft_wrap=True)
+    _say_notes(report.notes)
+
+
+def _say_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        err.print(f"Note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def plan(lake: LakeOption = None, simulate: SimulateOption = False, resource: ResourceOption = None) -> None:
+    """Say what a run would read now, what it costs, how late rows are, and which lookback would do. Reads and changes nothing else."""
+    from smartsensor.check import check, goes_by_export, measure_lateness, raise_if_failed, told
+    from smartsensor.runner import connect
+
+    with settled(lake, None, simulate) as settings:
+        store, client, resources = Lake(settings.lake), connect(settings), choose(resource or [])
+        report = check(client, store, resources, settings, new_run_id(datetime.now(UTC)))
+        raise_if_failed(report)
+        _say_plan(report, sum(goes_by_export(client, one) for one in report.due))
+        for one in resources:
+            if lateness := measure_lateness(store, one):
+                out.print("\n" + told(lateness), highlight=False, markup=False, soft_wrap=True)
+
+# %% ../nbs/16_cli.ipynb #7bfd040c
+MUCH_ROWS, MUCH_S = 5_000_000, 1_800.0  # above either of them a backfill asks for --yes
+FIGURES = ("windows", "rows", "requests", "bytes", "seconds")
+
+
+def comparison(
+    predicted: Mapping[str, Any],  # FIGURES, from the plan
+    extracted: Mapping[str, Any],  # the record that the extract job leaves
+) -> Table:
+    "What was predicted, what it took."
+    totals = extracted["totals"]
+    took = {
+        name: sum(one[field] for one in totals)
+        for name, field in zip(FIGURES, ("windows", "received", "requests", "bytes"), strict=False)
+    }
+    took["seconds"] = round(extracted["seconds"], 1)
+    table = Table(title="Predicted and actual", title_justify="left", title_style="bold")
+    for name in ("", "predicted", "actual"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name in FIGURES:
+        table.add_row(name, _number(predicted[name]), _number(took[name]))
+    return table
+
+
+def _date(text: str) -> datetime:
+    from smartsensor.windows import instant
+
+    return instant(f"{text}T00:00:00Z" if len(text) == 10 else text).replace(microsecond=0)
+
+
+def _wish(
+    lake: Lake, new: "Backfill | None"
+) -> "tuple[str, Backfill, bool]":  # run id, what is wanted, whether it goes on
+    "The open backfill that is meant, or a new one."
+    from smartsensor.check import Backfill
+    from smartsensor.runner import open_backfills
+
+    known = {run: Backfill.from_json(lake.json(f"runs/{run}/backfill.json")["wish"]) for run in open_backfills(lake)}
+    for run, wish in reversed(known.items()):
+        if new in (None, wish):
+            return run, wish, True
+    if new is None:
+        raise ConfigError("--from and --to are missing, and there is no backfill to go on with")
+    return new_run_id(datetime.now(UTC), "backfill-"), new, False
+
+# %% ../nbs/16_cli.ipynb #50b7d5d9
+@app.command()
+def backfill(
+    begin: Annotated[
+        str | None, typer.Option("--from", help="Where it begins: a date, or an instant such as 2026-11-01T00:00:00Z.")
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", help="Where it ends, exclusive. Neither: go on with the one that was interrupted."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force/--missing", help="Read all of it again, or (default) only what coverage lacks.")
+    ] = False,
+    newest_first: Annotated[bool, typer.Option("--newest-first", help="Begin at the end.")] = False,
+    resource: ResourceOption = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Windows read at the same time; default 4 or SMARTSENSOR_THREADS.", min=1, max=64)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on even if it takes long.")] = False,
+    lake: LakeOption = None,
+    engine: EngineOption = None,
+    simulate: SimulateOption = False,
+) -> None:
+    """Read a stretch of history, whatever the incremental runs do, and promote it."""
+    from smartsensor.check import Backfill
+    from smartsensor.runner import run_backfill
+
+    if (begin is None) != (end is None):
+        raise ConfigError("--from and --to go together")
+    new = Backfill(_date(begin), _date(end), tuple(resource or ()), force, newest_first) if begin and end else None
+    with settled(lake, engine, simulate, **({"THREADS": str(threads)} if threads else {})) as settings:
+        store = Lake(settings.lake)
+        refuse_busy(store, "backfill", datetime.now(UTC))
+        run, wish, resumed = _wish(store, new)
+        if not _settle_backfill(settings, store, run, wish, resumed, yes):
+            out.print("Nothing to read there.", highlight=False)
+            return
+        outcome = run_backfill(settings, home() / "glue_notebooks", run, [one.name for one in wish.chosen()], resumed)
+        show(outcome)
+        if outcome.code == 0:
+            out.print(
+                comparison(store.json(f"runs/{run}/backfill.json")["predicted"], store.json(f"runs/{run}/extract.json"))
+            )
+    raise typer.Exit(outcome.code)
+
+# %% ../nbs/16_cli.ipynb #8dab8a9c
+def _settle_backfill(
+    settings: Settings, store: Lake, run: str, wish: "Backfill", resumed: bool, yes: bool
+) -> bool:  # whether there is anything to do
+    "Plan it, print the estimate, and leave the plan where the job notebooks look."
+    from smartsensor.check import Report, goes_by_export, plan_backfill, raise_if_failed, resume_backfill
+    from smartsensor.runner import connect
+
+    client = connect(settings)
+    if resumed:
+        out.print(f"Going on with {run}; what has landed is not read again.", highlight=False, soft_wrap=True)
+        report = resume_backfill(client, store, wish, settings, Report.from_json(store.json(f"runs/{run}/check.json")))
+    else:
+        report = plan_backfill(client, store, wish, settings, run)
+    raise_if_failed(report)
+    _say_plan(report, sum(goes_by_export(client, one) for one in report.due))
+    rows = sum(one.rows or 0 for one in report.due)
+    if not (yes or resumed) and (rows > MUCH_ROWS or report.seconds > MUCH_S):
+        raise ConfigError(
+            f"that is much ({rows:,} rows, {report.seconds:,.0f} s): add --yes to do it, or name a shorter stretch"
+        )
+    if report.due:
+        predicted = {
+            "windows": len(report.due),
+            "rows": rows,
+            "requests": report.requests,
+            "bytes": report.bytes,
+            "seconds": round(report.seconds, 1),
+        }
+        if not resumed:
+            store.put(
+                f"runs/{run}/backfill.json",
+                json.dumps({"wish": wish.as_json(), "predicted": predicted}, indent=1).encode(),
+            )
+        store.put(f"runs/{run}/check.json", json.dumps(report.as_json(), indent=1).encode())
+    return bool(report.due)
 
 # %% ../nbs/16_cli.ipynb #b38fe833
 @app.command()
@@ -358,6 +551,47 @@ def simulate(context: typer.Context) -> None:
 
     raise typer.Exit(serve(context.args))
 
+# %% ../nbs/16_cli.ipynb #9a91dc6e
+def _replay_table(run_id: str, windows: Sequence["Replayed"]) -> Table:
+    table = Table(title=f"Replay of run {run_id}", title_justify="left", title_style="bold")
+    for name in ("resource", "windows", "replies", "parts", "rows", "differ"):
+        table.add_column(name, justify="left" if name == "resource" else "right", no_wrap=True)
+    for name in dict.fromkeys(one.resource for one in windows):
+        some = [one for one in windows if one.resource == name]
+        figures = [len(some), *(sum(getattr(one, field) for one in some) for field in ("replies", "parts", "rows"))]
+        table.add_row(name, *map(_number, [*figures, sum(bool(one.said) for one in some)]))
+    return table
+
+
+@app.command()
+def replay(
+    run_id: Annotated[str, typer.Argument(help="A run that was recorded, with SMARTSENSOR_RECORD=1.")],
+    lake: LakeOption = None,
+    into: Annotated[
+        str | None,
+        typer.Option(help="Keep the rows in this lake, which holds none of this run; default a temporary one."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Windows at the same time.")] = 2,
+) -> None:
+    """Feed a recorded run through today's code, with no network, and compare the files byte by byte. Ends with 5 where they differ."""
+    from smartsensor.extract import replay as again
+
+    store = Lake(lake or os.environ.get(f"{PREFIX}LAKE") or "lake")
+    with tempfile.TemporaryDirectory(prefix="replay-") as folder:
+        windows = again(store, run_id, Lake(into or folder), threads)
+    out.print(_replay_table(run_id, windows))
+    differing = [one for one in windows if one.said]
+    for one in differing:
+        for line in one.said:
+            out.print(f"{one.resource} {one.window}: {line}", highlight=False, markup=False, soft_wrap=True)
+    same = f"{len(windows) - len(differing)} of {len(windows)} windows are the same to the byte"
+    out.print(
+        same + (f"; the rows of today's code: {Lake(into).link('raw')}" if into else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(5 if differing else 0)
+
 # %% ../nbs/16_cli.ipynb #6906fdfa
 ledger_app = typer.Typer(
     name="ledger",
@@ -419,6 +653,112 @@ def ledger_verify(resource: SomeResources = None, lake: LakeOption = None) -> No
         for line in said:
             out.print(f"  {line}", highlight=False, soft_wrap=True)
     raise typer.Exit(5 if differing else 0)
+
+# %% ../nbs/16_cli.ipynb #532d95d4
+from .lake import Retention, Vacuum, plan_vacuum
+from .lake import vacuum as remove
+from .runner import claim, held
+
+# %% ../nbs/16_cli.ipynb #38bf6a65
+def _vacuum_table(planned: Vacuum) -> Table:
+    table = Table()
+    for name in ("what", "objects", "bytes", "oldest", "for instance"):
+        table.add_column(
+            name, justify="right" if name in ("objects", "bytes") else "left", no_wrap=name != "for instance"
+        )
+    for kind, (objects, size) in planned.totals().items():
+        some = [one for one in planned.waste if one.kind == kind]
+        table.add_row(
+            kind, f"{objects:,}", f"{size:,}", f"{min(one.modified for one in some):%Y-%m-%d %H:%M}", some[0].key
+        )
+    return table
+
+
+@app.command()
+def vacuum(
+    lake: LakeOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, nothing is touched.")] = False,
+    keep_versions: Annotated[int, typer.Option(min=0, help="Older publications that stay readable, at least.")] = 10,
+    keep_days: Annotated[
+        float, typer.Option(min=0, help="As well as all that were replaced less than so long ago.")
+    ] = 7,
+    cassette_days: Annotated[float, typer.Option(min=0, help="How long recorded responses are kept.")] = 30,
+) -> None:
+    """Remove temporary files, superseded versions and old cassettes that nobody needs; shows them only, without --yes."""
+    store, now = _opened(lake), datetime.now(UTC)
+    keep = Retention(
+        versions=keep_versions, replaced=timedelta(days=keep_days), cassettes=timedelta(days=cassette_days)
+    )
+    with contextlib.ExitStack() as claims:
+        for scope in ("run", "backfill") if yes else ():
+            claims.enter_context(held(store, claim(store, new_run_id(now, "vacuum-"), scope)))
+        planned = plan_vacuum(store, keep, now)
+        if yes:
+            remove(store, planned, now)
+    out.print(_vacuum_table(planned) if planned.waste else "Nothing to remove.")
+    for name, versions in planned.gone.items():
+        out.print(
+            f"{name}: versions {versions[0]} to {versions[-1]} can't be read {'any more' if yes else 'afterwards'}",
+            highlight=False,
+        )
+    if planned.waste:
+        out.print("Removed." if yes else "Nothing was removed: --yes does it.")
+
+# %% ../nbs/16_cli.ipynb #9f925cf0
+exports_app = typer.Typer(
+    name="exports",
+    help="Async exports that this lake knows: list, cancel, sweep.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(exports_app)
+
+
+@exports_app.command("list")
+def exports_list(lake: LakeOption = None) -> None:
+    """A line for each export that is not cleaned up, oldest first. Asks the lake only."""
+    from smartsensor.exports import open_exports
+
+    found = open_exports(_opened(lake))
+    for one in found:
+        said = f"{one.export_id or '–':18} {one.phase} (attempt {one.attempt}) {one.at}  {one.request.resource} {one.request.window} of run {one.request.run}"
+        out.print(f"{said}  {one.reason}".rstrip(), highlight=False, markup=False, soft_wrap=True)
+    out.print(f"{len(found)} exports", highlight=False)
+
+
+@exports_app.command("cancel")
+def exports_cancel(
+    export: Annotated[str, typer.Argument(help="Its id, as `exports list` shows it.")], lake: LakeOption = None
+) -> None:
+    """Cancel one export here and at the server; a run that waits for it ends and says so."""
+    from smartsensor.exports import cancel
+    from smartsensor.extract import exporter_of
+    from smartsensor.runner import connect
+
+    with settled(lake, None, False) as settings:
+        handle = cancel(exporter_of(connect(settings), Lake(settings.lake)), export)
+    out.print(f"cancelled {export}: {handle.request.resource} {handle.request.window}", highlight=False, soft_wrap=True)
+
+
+@exports_app.command("sweep")
+def exports_sweep(
+    lake: LakeOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that a living run may wait for.")] = False,
+) -> None:
+    """Delete exports that nobody will come back for: their run has ended, their rows have landed, or they are older than a day."""
+    from smartsensor.exports import sweep
+    from smartsensor.extract import exporter_of
+    from smartsensor.runner import connect
+
+    with settled(lake, None, False) as settings:
+        removed = sweep(exporter_of(connect(settings), Lake(settings.lake)), everything)
+    for one in removed:
+        out.print(
+            f"{one.export_id or '–'} {one.request.resource} {one.request.window} of run {one.request.run}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(f"{len(removed)} removed", highlight=False)
 
 # %% ../nbs/16_cli.ipynb #ef45dda6
 def main() -> None:

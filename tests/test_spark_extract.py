@@ -1,0 +1,295 @@
+"""Extraction on executors: the same files as on threads, none twice, whichever executor dies; one rate for all of them."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from smartsensor import extract as module
+from smartsensor.budget import DeskAddress, LentBudget, RateBudget, budget_desk, sharing
+from smartsensor.check import Due
+from smartsensor.client import AuthError, Client
+from smartsensor.config import ApiSettings, Secret
+from smartsensor.engines import Spark, bucket_folders, find_java
+from smartsensor.extract import Ears, balanced, extract, extract_all
+from smartsensor.lake import Lake
+from smartsensor.resources import MEASUREMENTS, RESOURCES
+from smartsensor.simulator import Fleet, Limits, Running, serve
+from smartsensor.windows import Window, cut
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
+RUN = "20261120T100000Z-test"
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DAY = Window(NOW - timedelta(hours=6), NOW - timedelta(hours=1))
+DUE = [Due("plants", Window(datetime(1970, 1, 1, tzinfo=UTC), NOW), 4)]
+DUE += [Due("measurements", window, None) for window in cut(DAY, timedelta(minutes=30))]
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Running]:
+    with serve(Fleet(assets=4, sensors=8), clock=lambda: NOW, limits=Limits(burst=0, sustained=0)) as running:
+        yield running
+
+
+def client_of(api: Running, secret: str = "", rate_per_s: float = 0) -> Client:
+    settings = ApiSettings(
+        api.base_url, api.token_url, api.client_id, Secret(secret or api.client_secret), max_attempts=2
+    )
+    return Client(settings, budget=RateBudget(rate_per_s, 1))
+
+
+def raw(lake: Lake) -> dict[str, str]:
+    "What lies in raw: hash of each Parquet file, by name."
+    keys = [key for key in lake.list("raw") if key.endswith(".parquet")]
+    return {key: hashlib.sha256(lake.read(key)).hexdigest() for key in keys}
+
+
+def referred(lake: Lake) -> dict[str, str]:
+    "What the manifests refer to."
+    keys = [key for name in RESOURCES for key in lake.list(f"raw/{name}/_manifests")]
+    return {part.key: part.sha256 for key in keys for part in lake.manifest(key).parts}
+
+
+@pytest.fixture(scope="module")
+def on_threads(api: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = Lake(str(tmp_path_factory.mktemp("threads")))
+    extract_all(client_of(api), lake, DUE, RUN, 2)
+    return lake
+
+
+def test_windows_are_dealt_out_evenly_and_none_is_forgotten() -> None:
+    windows = cut(Window(NOW - timedelta(hours=100), NOW), timedelta(hours=1))
+    due = [Due("measurements", window, rows) for window, rows in zip(windows, [100_000, *[1_000] * 99], strict=True)]
+    hands = balanced(due, 8)
+    loads = [sum(one.rows or 0 for one in hand) for hand in hands]
+    assert sorted(one.window for hand in hands for one in hand) == list(windows)
+    assert max(loads) == 100_000
+    assert [len(hand) for hand in hands].count(1) == 1, "the large window has a task of its own"
+    assert max(loads[1:]) - min(loads[1:]) <= 1_000
+    assert balanced([], 8) == []
+
+
+def test_two_attempts_at_one_window_leave_one_set_of_files(api: Running, tmp_path: Path) -> None:
+    "As when Spark speculates, or takes a living executor for dead: all of them finish, in any order."
+    lake, window = Lake(str(tmp_path)), cut(DAY, timedelta(hours=1))[0]
+    gate = threading.Barrier(3)
+
+    def attempt(number: int) -> Any:
+        gate.wait()
+        return extract(client_of(api), lake, MEASUREMENTS, window, RUN, Ears(attempt=str(number or "")))
+
+    with ThreadPoolExecutor(3) as pool:
+        manifests = list(pool.map(attempt, range(3)))
+    assert len({json.dumps(one.as_json()) for one in manifests}) == 1
+    assert raw(lake) == referred(lake)
+    assert manifests[0].received == sum(part.rows for part in manifests[0].parts) > 0
+
+
+def task(api: Running, desk: DeskAddress, lake: Lake) -> module._Task:
+    settings = ApiSettings(api.base_url, api.token_url, api.client_id, Secret(""), max_attempts=2)
+    return module._Task(settings, lake, RUN, 2, desk, dict(RESOURCES), 1, False, time.time())
+
+
+def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path: Path, on_threads: Lake) -> None:
+    from pyspark import cloudpickle
+
+    client, lake = client_of(api), Lake(str(tmp_path))
+    told: list[int] = []
+    more = {
+        "token": lambda: client.auth.token().value.reveal(),
+        "drop": client.auth.drop,
+        "rows": lambda name, rows: told.append(rows),
+    }
+    with closing(budget_desk(client.budget, threading.Event(), more=more)) as desk:
+        work = task(api, desk.address, lake)
+        assert api.client_secret.encode() not in cloudpickle.dumps(work)
+        ((landed, failure, log),) = list(work([DUE]))
+    assert failure is None
+    assert raw(lake) == raw(on_threads)
+    assert sum(told) == sum(one.received for one in landed)
+    assert client.auth.fetched == 1, "one token for all"
+    assert log.requests == sum(one.requests for one in landed)
+
+
+def test_a_fault_that_a_retry_can_not_mend_comes_back_as_itself(api: Running, tmp_path: Path) -> None:
+    client = client_of(api, secret="wrong")
+    stop = threading.Event()
+    more = {
+        "token": lambda: client.auth.token().value.reveal(),
+        "drop": client.auth.drop,
+        "rows": print,
+        "fail": stop.set,
+    }
+    with closing(budget_desk(client.budget, stop, more=more)) as desk:
+        ((landed, failure, _),) = list(task(api, desk.address, Lake(str(tmp_path)))([DUE[:1]]))
+    assert isinstance(failure, AuthError)
+    assert "invalid_client" in str(failure)
+    assert (landed, stop.is_set()) == ([], True)
+
+
+def test_the_rate_is_kept_by_all_workers_together_and_used(tmp_path: Path) -> None:
+    "Four workers for a second and a half; one dies in the middle, and what it had comes back at once."
+    budget, sent, gone = RateBudget(200, 1), list[float](), threading.Event()
+    with closing(budget_desk(budget, threading.Event())) as desk:
+
+        def work(number: int) -> None:
+            lent = LentBudget(desk.address)
+            while (now := time.monotonic()) < end and not (number == 0 and now > end - 0.75):
+                lent.acquire()
+                sent.append(time.monotonic())
+            gone.set()
+
+        end = time.monotonic() + 1.5
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+    assert gone.is_set()
+    seconds = max(sent) - min(sent)
+    assert (len(sent) - 1) / seconds <= 200 * 1.01, "no overshoot"
+    assert (len(sent) - 1) / seconds >= 200 * 0.9, "used; 0.95 where the machine is not busy"
+
+
+def test_jobs_of_one_lake_share_and_give_back(tmp_path: Path) -> None:
+    lake, budget, other = Lake(str(tmp_path)), RateBudget(100, 10), RateBudget(100, 10)
+    with sharing(lake, "one", budget, every_s=0.05):
+        with sharing(lake, "two", other, every_s=0.05):
+            deadline = time.monotonic() + 10
+            while budget.rate_per_s != 50 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert (budget.rate_per_s, other.rate_per_s) == (50, 50)
+        deadline = time.monotonic() + 10
+        while budget.rate_per_s != 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert budget.rate_per_s == 100
+    assert lake.list("state") == []
+
+
+# --- executors that are processes of their own --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    "Two executors of one core each; the package comes to them as a zip, as --py-files ships it."
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_HOME", str(find_java()))
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        conf = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.memory": "1g",
+                "spark.local.dir": str(folder / "local"), "spark.ui.showConsoleProgress": "false"}  # fmt: skip
+        conf |= bucket_folders(folder / "buckets", ["lake-bucket"])
+        builder = SparkSession.builder.master("local-cluster[2,1,1024]").appName("test_spark_extract")
+        for name, value in conf.items():
+            builder = builder.config(name, value)
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("OFF")
+        package = shutil.make_archive(
+            str(folder / "smartsensor"), "zip", Path(module.__file__).parent.parent, base_dir="smartsensor"
+        )
+        session.sparkContext.addPyFile(package)
+        application = session.sparkContext.applicationId
+        yield session
+        session.stop()
+        home = Path(importlib.util.find_spec("pyspark").origin).parent  # type: ignore[union-attr, arg-type]
+        shutil.rmtree(home / "work" / application, ignore_errors=True)  # a local cluster knows no other place
+
+
+def executors_of_this_process() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if any("CoarseGrainedExecutorBackend" in word for word in child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_executors_land_what_threads_land_also_when_one_is_killed(
+    spark: Any, api: Running, tmp_path: Path, on_threads: Lake
+) -> None:
+    where = spark.sparkContext.parallelize(range(2), 2).map(lambda _: __import__("smartsensor").__file__).collect()
+    assert all("smartsensor.zip" in place for place in where), "the executors have the package that was shipped"
+
+    lake = Lake(str(tmp_path / "whole"))
+    extraction = extract_all(client_of(api), lake, DUE, RUN, 2, session=spark)
+    assert raw(lake) == raw(on_threads)
+    assert {one.key for one in extraction.manifests} == {lake.manifest(one.key).key for one in extraction.manifests}
+    assert lake.ledger("measurements").watermark == DAY.end
+
+    lake, killed = Lake(str(tmp_path / "killed")), list[int]()
+
+    def kill(name: str, rows: int) -> None:
+        if not killed:
+            victim = executors_of_this_process()[0]
+            victim.kill()
+            killed.append(victim.pid)
+
+    client = client_of(api)
+    again = extract_all(client, lake, DUE, RUN, 2, kill, session=spark)
+    assert killed
+    assert raw(lake) == referred(lake), "no file that no manifest knows"
+    assert sorted(raw(lake).values()) == sorted(raw(on_threads).values())
+    assert [one.received for one in again.manifests] == [one.received for one in extraction.manifests]
+    assert lake.ledger("measurements").watermark == DAY.end
+    assert client.log.requests > 0
+
+
+@pytest.fixture
+def bucket(spark: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    "An S3 server over the folder in which Spark finds the bucket."
+    place = spark.conf.get("spark.hadoop.fs.viewfs.mounttable.lake-bucket.linkFallback")
+    folder = Path(place.removeprefix("file://"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [Path(sys.executable).parent / "localbucket", "--port", str(port), str(folder.parent)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for name, value in (("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}"), ("AWS_EC2_METADATA_DISABLED", "true"),
+                        ("AWS_ACCESS_KEY_ID", "testing"), ("AWS_SECRET_ACCESS_KEY", "testing"), ("AWS_DEFAULT_REGION", "eu-central-1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield folder
+    server.terminate()
+    server.wait()
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_the_same_s3_addresses_work_in_spark_and_in_python(spark: Any, bucket: Path, api: Running) -> None:
+    "Python lands in a bucket, Spark reads and stages there, Python reads that."
+    lake = Lake("s3://lake-bucket/lake")
+    extraction = extract_all(client_of(api), lake, DUE[:3], RUN, 2)
+    files = [lake.uri(part.key) for one in extraction.manifests if one.resource == "measurements" for part in one.parts]
+    assert all(file.startswith("s3://lake-bucket/lake/raw/") for file in files)
+    engine = Spark(spark)
+    engine.view("landed", files, MEASUREMENTS.raw_schema)
+    count = engine.rows("SELECT count(*) AS n FROM landed")[0]["n"]
+    assert count == sum(one.received for one in extraction.manifests if one.resource == "measurements") > 0
+    staged = engine.stage("SELECT *, CAST(measured_at AS DATE) AS day FROM landed", lake.uri("staged"), "day")
+    assert sum(one.rows for one in staged) == count
+    assert {key for key in lake.list("staged") if key.endswith(".parquet")} == {f"staged/{one.name}" for one in staged}
+    with pytest.raises(Exception, match=r"nowhere"):
+        spark.read.parquet("s3://nowhere-at-all/x").count()
