@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Planner', 'QUESTIONS', 'BINS_S',
-           'LABELS', 'LOOKBACKS', 'ENOUGH', 'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable',
+           'LABELS', 'LOOKBACKS', 'ENOUGH', 'EXPORT_STEP', 'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable',
            'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip',
-           'common', 'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'goes_by_export', 'cost',
-           'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness',
-           'Backfill', 'plan_backfill', 'resume_backfill', 'discover']
+           'common', 'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export',
+           'cost', 'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told',
+           'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
 import json
@@ -368,18 +368,19 @@ def _due_now(
 EXPORT_FILE_ROWS, EXPORT_REQUESTS = 250_000, 6  # as exports go: submit, some polls, one file, clean up
 
 
-def goes_by_export(
+def by_export(
     client: Client,
-    one: Due,
-) -> bool:  # the same rule by which extraction decides
-    "Whether a window is read by export rather than by pages."
-    least = RESOURCES[one.resource].export
-    return (
-        least is not None
-        and one.rows is not None
-        and one.rows >= least
-        and "exports.write" in client.settings.scope.split()
-    )
+    resource: Resource,
+    rows: int | None,  # expected in the window; None: not known
+) -> bool:
+    "Whether a window is read by export rather than by pages: the resource allows it, the scope too, and the rows are worth a job."
+    allowed = "exports.write" in client.settings.scope.split() and not client.record  # a cassette holds pages
+    return allowed and rows is not None and resource.export is not None and rows >= resource.export
+
+
+def goes_by_export(client: Client, one: Due) -> bool:
+    "The same, of a window that is due."
+    return by_export(client, RESOURCES[one.resource], one.rows)
 
 
 def cost(
@@ -803,12 +804,26 @@ def _due_backfill(client: Client, lake: Lake, wish: Backfill, reach: Reach) -> t
         wanted = whole if wish.force else [part for one in whole for part in subtract(one, ledger.covered)]
         kept, lost = clip(wanted, reach.earliest)
         notes += _gone(resource, lost, reach.earliest)
-        pieces = [piece for part in kept for piece in cut(part, resource.step)]
-        due += [
-            Due(resource.name, one, client.count(resource, one), "backfill")
-            for one in (reversed(pieces) if wish.newest_first else pieces)
-        ]
+        pieces = [piece for part in kept for piece in _pieces(client, resource, part)]
+        due += reversed(pieces) if wish.newest_first else pieces
     return due, notes
+
+
+EXPORT_STEP = timedelta(days=7)  # the widest window that the API takes
+
+
+def _pieces(client: Client, resource: Resource, part: Window) -> list[Due]:
+    "A stretch in windows: wide ones where an export will read them, else the resource's own."
+    pieces = []
+    for wide in cut(part, max(EXPORT_STEP, resource.step)):
+        whole = Due(resource.name, wide, client.count(resource, wide), "backfill")
+        if wide.end - wide.start <= resource.step or goes_by_export(client, whole):
+            pieces.append(whole)
+        else:
+            pieces += [
+                Due(resource.name, one, client.count(resource, one), "backfill") for one in cut(wide, resource.step)
+            ]
+    return pieces
 
 
 def resume_backfill(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUP_ROWS', 'PART_ROWS', 'LISTINGS', 'Landed', 'source_hash', 'Tally', 'Progress', 'load_progress', 'Stopped',
-           'Ears', 'by_export', 'exporter_of', 'extract', 'Extraction', 'land_windows', 'balanced', 'ExecutorsLost',
+           'Ears', 'exporter_of', 'extract', 'Extraction', 'land_windows', 'balanced', 'ExecutorsLost',
            'land_on_executors', 'extract_all', 'close', 'verify', 'Replayed', 'replay', 'rows_by_hour', 'plot_rows',
            'plot_latency']
 
@@ -33,7 +33,7 @@ import requests
 
 from .auth import ClientCredentials, Token, TokenError
 from .budget import DeskAddress, DeskError, LentBudget, RateBudget, budget_desk, sharing
-from .check import Due
+from .check import Due, by_export
 from smartsensor.client import (
     ApiError,
     Attempt,
@@ -413,16 +413,6 @@ def _seal(aside: _Aside, landing: _Landing, done: Progress, cassette: _Cassette 
     return done
 
 # %% ../nbs/10_extract.ipynb #77a633f9
-def by_export(
-    client: Client,
-    resource: Resource,
-    rows: int | None,  # expected in the window; None: not known
-) -> bool:
-    "Whether a window is read by export rather than by pages."
-    allowed = "exports.write" in client.settings.scope.split() and not client.record  # a cassette holds pages
-    return allowed and rows is not None and resource.export is not None and rows >= resource.export
-
-
 def exporter_of(client: Client, lake: Lake, ears: Ears = Ears()) -> Exporter:
     "What drives the exports of a run; downloads stand beside a local lake, else in the system's temporary folder, and outlive a crash."
     if isinstance(lake.store, Folder):

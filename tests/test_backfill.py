@@ -79,7 +79,8 @@ class Model:
         self.land([Due("measurements", window, None) for window in windows], which)
 
     def backfill(self, wish: Backfill, until: int) -> list[Due]:
-        fakes = SimpleNamespace(count=lambda *_: None), SimpleNamespace(ledger=lambda _: self.ledger)
+        client = SimpleNamespace(count=lambda *_: None, settings=SimpleNamespace(scope=""), record=False)
+        fakes = client, SimpleNamespace(ledger=lambda _: self.ledger)
         return _due_backfill(*fakes, wish, Reach(at(until), None))[0]  # type: ignore[arg-type]
 
 
@@ -298,3 +299,23 @@ def test_ids_of_backfills_sort_with_the_others() -> None:
     ids = [new_run_id(NOW), new_run_id(NOW + timedelta(seconds=1), "backfill-"), new_run_id(NOW + timedelta(seconds=2))]
     assert ids == sorted(ids)
     assert [BACKFILL in one for one in ids] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("scope", "widest"), [("telemetry.read exports.write", timedelta(days=7)), ("telemetry.read", MEASUREMENTS.step)]
+)
+def test_a_backfill_of_days_goes_by_export_where_the_scope_allows_it(
+    tmp_path: Path, scope: str, widest: timedelta
+) -> None:
+    "83,000 rows a day: ten days are one window of seven, and the small ones of what is left over where that is too little for a job."
+    with serve(clock=lambda: NOW, limits=LIMITS) as api:
+        credentials = ApiSettings(api.base_url, api.token_url, api.client_id, Secret(api.client_secret), scope=scope)
+        day = NOW.replace(hour=0, minute=0)
+        wish = Backfill(day - timedelta(days=10), day - timedelta(days=1), ("measurements",))
+        report = plan_backfill(Client(credentials), Lake(str(tmp_path)), wish, Settings(credentials), RUN)
+    assert report.ok, report.steps
+    assert max(one.window.end - one.window.start for one in report.due) == widest
+    assert merge(one.window for one in report.due) == (Window(wish.start, wish.end),)
+    assert [goes_by_export(Client(credentials), one) for one in report.due] == [
+        one.window.end - one.window.start == timedelta(days=7) for one in report.due
+    ]
