@@ -507,6 +507,7 @@ def extract(
         manifest = lake.manifest(manifest_key(resource.name, run, window))
         if exporting:
             release(exporter, request)
+        lake.delete(_progress_key(resource.name, run, window))  # of a process that was killed right after its manifest
         return manifest
     asked = 0
     with _recording(client, lake, resource, window, run) as cassette:
