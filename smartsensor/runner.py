@@ -544,7 +544,7 @@ def claim(
     renew(lake, mine, now)
     return mine
 
-
+# %% ../nbs/14_runner.ipynb #aa1cbd36
 def refuse_busy(
     lake: Lake,
     scope: str,
@@ -581,7 +581,7 @@ def _gone(held: Mapping[str, Any]) -> bool:
     except psutil.NoSuchProcess:
         return True
 
-
+# %% ../nbs/14_runner.ipynb #74890e45
 def renew(
     lake: Lake,
     mine: Claim,
@@ -620,7 +620,7 @@ def held(
         with contextlib.suppress(Fenced):
             renew(lake, mine, lease_s=0)
 
-
+# %% ../nbs/14_runner.ipynb #c208b159
 def guard(
     lake: Lake,
     name: str | None = None,  # "run/12"; None: what the runner said in SMARTSENSOR_FENCE, if anything

@@ -165,7 +165,7 @@ def migrated(
         document = step(document)
     return document
 
-
+# %% ../nbs/06_windows.ipynb #416c165e
 @dataclass(frozen=True)
 class Ledger:
     """The closed windows of one resource, at one version."""
