@@ -10,10 +10,10 @@ bin         := .venv/bin
 environment := .ci/python .ci/environment.py
 lake         = $(if $(LAKE),--lake "$(LAKE)")
 
-.PHONY: help run docs lab test bench kills faults late races dist spark rehearse prepare readme hooks lock
+.PHONY: help run docs lab test bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run takes LAKE=folder (./lake), DAYS=n, RESET=1 (start over) and ENGINE=duckdb|spark"
 	@echo "  make PYTHON=/path/to/python3.11 ... says which Python to use"
@@ -64,11 +64,15 @@ rehearse: ## Deploy to an emulator on this machine by Terraform, run the pipelin
 
 dist: ## Build the wheel and the exact pins for AWS Glue 5.1 (CHECK=1 installs them into a clean environment and runs jobs there)
 	@$(environment) test
-	@$(bin)/python .ci/dist.py $(if $(call yes,$(CHECK)),--check)
+	@$(bin)/python .ci/dist.py $(if $(filter 1 yes true,$(CHECK)),--check)
 
-spark: ## Run the job entry by spark-submit, and extraction on executors; figures and exit codes
+spark: ## Run the three jobs by spark-submit, extract on executors, kill some; figures and exit codes (WINDOWS=1000, KEEP=folder)
 	@$(environment) test
-	@$(bin)/python tests/spark/figures.py
+	@$(bin)/python tests/spark/figures.py $(if $(WINDOWS),--windows $(WINDOWS)) $(if $(KEEP),--keep "$(KEEP)")
+
+spark41: ## Run the Spark tests on Spark 4.1, which AWS Glue 6.0 has
+	@$(environment) test
+	@$(bin)/python .ci/spark41.py
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
 	@$(environment) test

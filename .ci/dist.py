@@ -1,18 +1,23 @@
 """Build what a Glue job installs into dist/: `.venv/bin/python .ci/dist.py`, with --check to try it out in a clean environment.
 
 The wheel of this checkout; requirements-glue-5.1.txt, the exact pins (with hashes) of what the package needs and Glue 5.1 does
-not ship; and, with --wheelhouse, all of these as wheels for Linux, so that a job without internet installs from S3. The
-pins are those of .ci/requirements/run.txt, so of poetry.lock.
+not ship, or ships too old; and, with --wheelhouse, all of these as one smartsensor-VERSION.gluewheels.zip, which a job installs from S3 with no
+internet (--additional-python-modules s3://.../it, --python-modules-installer-option --no-index). The pins are those of
+.ci/requirements/run.txt, so of poetry.lock.
 """
 
 import argparse
+import ast
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement
@@ -21,34 +26,48 @@ from release import build
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
-# What Glue has and we take as it is: the native libraries that Spark's workers use too, and AWS's own. The versions are those
-# of Glue 5.0's published list; the probe notebook (nbs/tutorials/glue_parity.ipynb) prints what a real 5.1 has.
-SHIPPED = {
-    "boto3": "1.34.131", "botocore": "1.34.131", "numpy": "1.26.4", "pandas": "2.2.2", "pyarrow": "17.0.0",
-    "requests": "2.32.2", "s3transfer": "0.10.2", "urllib3": "1.26.19", "python-dateutil": "2.9.0.post0", "pytz": "2024.1", "six": "1.16.0",
-}  # fmt: skip
+PROBE = ROOT / "nbs" / "tutorials" / "glue_parity.ipynb"
+PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")  # of Amazon Linux 2023
+RUN = "20261120T100000Z-dist"
+
+
+def shipped() -> dict[str, str]:
+    "What Glue 5.1 has already, and we take as it is: the list of the probe notebook, which holds it against a real job."
+    cells = json.loads(PROBE.read_text())["cells"]
+    source = next("".join(cell["source"]) for cell in cells if "shipped" in cell["metadata"].get("tags", []))
+    return dict(ast.literal_eval(source.partition("=")[2].strip()))
+
+
+def lines(package: str, extras: frozenset[str] = frozenset()) -> list[Requirement]:
+    "What a package asks for here, by the metadata of what is installed; [] of one for another platform."
+    try:
+        asked = list(map(Requirement, requires(package) or []))
+    except PackageNotFoundError:
+        return []
+    return [
+        one for one in asked if not one.marker or any(one.marker.evaluate({"extra": name}) for name in extras or {""})
+    ]
 
 
 def needed(name: str = "smartsensor") -> set[str]:
-    "Names of all that a package needs, by the metadata of what is installed here; no extras but those that are asked for."
-    found: set[str] = set()
+    "Names of all that a package needs; no extras but those that are asked for."
     due = [(name, frozenset[str]())]
     seen = set(due)
     while due:
-        package, extras = due.pop()
-        try:
-            lines = requires(package) or []
-        except PackageNotFoundError:
-            continue  # for another platform
-        for line in map(Requirement, lines):
-            if line.marker and not any(line.marker.evaluate({"extra": extra}) for extra in extras or {""}):
-                continue
+        for line in lines(*due.pop()):
             one = (canonicalize_name(line.name), frozenset(line.extras))
-            found.add(one[0])
             if one not in seen:
                 seen.add(one)
                 due.append(one)
-    return found
+    return {package for package, _ in seen} - {name}
+
+
+def installed_by_a_job() -> set[str]:
+    "Names of what a job has to install: what Glue does not have, or has too old for what we bring."
+    ours = needed() - shipped().keys()
+    asked = [line for package in {*ours, "smartsensor"} for line in lines(package)]
+    has = [(canonicalize_name(line.name), line.specifier) for line in asked]
+    return ours | {name for name, wanted in has if name in shipped() and not wanted.contains(shipped()[name])}
 
 
 def pins(wanted: set[str]) -> list[str]:
@@ -60,7 +79,7 @@ def pins(wanted: set[str]) -> list[str]:
 
 def write_requirements() -> Path:
     "dist/requirements-glue-5.1.txt"
-    wanted = needed() - SHIPPED.keys()
+    wanted = installed_by_a_job()
     blocks = pins(wanted)
     missing = wanted - {canonicalize_name(re.split(r"[=\[; ]", block, maxsplit=1)[0]) for block in blocks}
     if missing:
@@ -70,64 +89,89 @@ def write_requirements() -> Path:
     return path
 
 
-def check(wheel: Path, requirements: Path) -> None:
-    "Install into a clean environment that has Glue's versions, and run the check job there against the simulator."
+def pack(wheel: Path, requirements: Path) -> Path:
+    "dist/smartsensor-VERSION.gluewheels.zip, as Glue wants it: wheels/ with all wheels, and requirements.txt that names them."
+    version = wheel.name.split("-")[1]
+    path = DIST / f"smartsensor-{version}.gluewheels.zip"
+    named = re.findall(r"(?m)^([^\s#;\[]+==[^\s;]+)", requirements.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+        words = ["--only-binary=:all:", *platforms, "--python-version=3.11", "--require-hashes", "--no-deps"]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *words, "--dest", folder, "-r", requirements], check=True)
+        with zipfile.ZipFile(path, "w") as archive:  # wheels are compressed already
+            for file in [wheel, *sorted(Path(folder).iterdir())]:
+                archive.write(file, f"wheels/{file.name}")
+            archive.writestr("wheels/requirements.txt", "\n".join([*named, f"smartsensor=={version}"]) + "\n")
+    return path
+
+
+def check(packed: Path) -> str:
+    "Install into a clean environment that has Glue's versions, with no index, and run the jobs there as Glue does."
     from smartsensor.simulator import start_process
 
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder) / "bin" / "python"
+    with tempfile.TemporaryDirectory() as name, start_process() as api:
+        folder = Path(name)
+        python = folder / "env" / "bin" / "python"
+        venv.create(folder / "env", with_pip=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *(f"{name}=={version}" for name, version in SHIPPED.items())], check=True)
-        subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", requirements], check=True)
-        subprocess.run([*pip, "--no-deps", wheel], check=True)
+        subprocess.run([*pip, *(f"{one}=={version}" for one, version in shipped().items())], check=True)
+        with zipfile.ZipFile(packed) as archive:
+            archive.extractall(folder)
+        offline = ["--no-index", "--find-links", folder / "wheels", "-r", folder / "wheels" / "requirements.txt"]
+        subprocess.run([*pip, *offline], check=True)
         subprocess.run([python, "-m", "pip", "check"], check=True)
-        with start_process() as api:
-            settings = {
-                "API_URL": api.base_url,
-                "CLIENT_ID": api.client_id,
-                "CLIENT_SECRET": api.client_secret,
-                "HISTORY_DAYS": "0.1",
-            }
-            env = {**os.environ, **{f"SMARTSENSOR_{name}": value for name, value in settings.items()}}
-            for job in ("check", "extract"):
-                order = ["--notebook", ROOT / "glue_notebooks" / f"{job}.ipynb", "--run_id", "20261120T100000Z-dist"]
-                order += ["--SMARTSENSOR_LAKE", f"{folder}/lake", "--JOB_NAME", job]
-                subprocess.run([python, ROOT / "glue_notebooks" / "job.py", *order], check=True, env=env, cwd=folder)
+        settings = {"API_URL": api.base_url, "CLIENT_ID": api.client_id, "CLIENT_SECRET": api.client_secret}
+        settings |= {"HISTORY_DAYS": "0.1", "LAKE": str(folder / "lake")}
+        env = {**os.environ, **{f"SMARTSENSOR_{key}": value for key, value in settings.items()}}
+        for job in ("check", "extract", "promote"):
+            submit(python, job, folder, env)
+        promoted = json.loads((folder / "lake" / "runs" / RUN / "promote.json").read_text())["promotions"]
+    return f"{sum(one['new'] for one in promoted)} rows published by check, extract and promote beside Glue's versions"
+
+
+def submit(python: Path, job: str, folder: Path, env: dict[str, str]) -> None:
+    "Run one job by spark-submit. The clean environment has no pyspark: Spark brings its own, as in Glue."
+    from smartsensor.engines import find_java
+
+    spark = find_spec("pyspark")
+    assert spark is not None
+    assert spark.origin is not None
+    home = Path(spark.origin).parent
+    said = {"SPARK_HOME": str(home), "JAVA_HOME": str(find_java()), "SPARK_LOCAL_IP": "127.0.0.1"}
+    said |= dict.fromkeys(("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"), str(python))
+    local = ("ui.enabled=false", "driver.host=127.0.0.1", "driver.bindAddress=127.0.0.1", f"local.dir={folder}")
+    conf = [word for one in local for word in ("--conf", f"spark.{one}")]
+    order = ["--notebook", ROOT / "glue_notebooks" / f"{job}.ipynb", "--expectations", ROOT / "expectations"]
+    order += ["--run_id", RUN, "--SMARTSENSOR_ENGINE", "spark" if job == "promote" else "duckdb", "--JOB_NAME", job]
+    words = [home / "bin" / "spark-submit", "--master", "local[2]", *conf, ROOT / "glue_notebooks" / "job.py", *order]
+    ended = subprocess.run(words, env={**env, **said}, cwd=folder, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"{job} ended with {ended.returncode}:\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}")
+    print(f"{job}: exit code 0", file=sys.stderr, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wheelhouse", action="store_true", help="download the pinned wheels into dist/wheelhouse")
-    parser.add_argument("--check", action="store_true", help="try it out in a clean environment; some minutes")
+    parser.add_argument(
+        "--wheelhouse", action="store_true", help="pack the wheels of all pins for a job with no internet"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="pack them, and try them in a clean environment; some minutes"
+    )
     options = parser.parse_args()
     DIST.mkdir(exist_ok=True)
+    for old in DIST.glob("smartsensor-*"):
+        old.unlink()
     wheel, requirements = build(DIST), write_requirements()
-    if options.wheelhouse:
-        target = [
-            "--dest",
-            DIST / "wheelhouse",
-            "--only-binary=:all:",
-            "--platform",
-            "manylinux_2_28_x86_64",
-            "--platform",
-        ]
-        target += [
-            "manylinux2014_x86_64",
-            "--python-version",
-            "3.11",
-            "--require-hashes",
-            "--no-deps",
-            "-r",
-            requirements,
-        ]
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *target], check=True)
-    if options.check:
-        check(wheel, requirements)
-    count = len(re.findall(r"(?m)^[^\s#]+==", requirements.read_text()))
-    print(
-        f"{wheel.relative_to(ROOT)}, and {count} pins in {requirements.relative_to(ROOT)}{', tried' if options.check else ''}"
-    )
+    count = len(pins(installed_by_a_job()))
+    made = [f"{wheel.relative_to(ROOT)} and {count} pins in {requirements.relative_to(ROOT)}"]
+    if options.wheelhouse or options.check:
+        packed = pack(wheel, requirements)
+        made.append(f"{packed.relative_to(ROOT)} of {packed.stat().st_size / 1e6:.0f} MB")
+        if options.check:
+            made.append(check(packed))
+    print("; ".join(made))
     return 0
 
 

@@ -1,18 +1,18 @@
-"""Put a release into the artifacts bucket: `.venv/bin/python .ci/release.py --bucket NAME --release ID [--wheel FILE]`.
+"""Put a release into the artifacts bucket: `.venv/bin/python .ci/release.py --bucket NAME --release ID`.
 
-What Glue jobs run lies below releases/<ID>/: the wheel, the job notebooks with their entry, the suites, the requirements.
-Both the deployment workflow and the rehearsal call this. Credentials and end point come from the environment, as boto3 has it.
+What Glue jobs run lies below releases/<ID>/: the package with all that it needs and Glue has not (packed by
+`.ci/dist.py --wheelhouse`, so that no job asks a package index at night), the job notebooks with their entry, the suites. Both the deployment workflow and the rehearsal call this. Credentials and end point come from the environment, as boto3 has it.
 """
 
 import argparse
 import importlib.util
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WHEELS = "smartsensor.gluewheels.zip"
 
 
 def build(folder: Path) -> Path:
@@ -23,37 +23,44 @@ def build(folder: Path) -> Path:
     return next(folder.glob("smartsensor-*.whl"))
 
 
-def contents(wheel: Path, requirements: Path) -> Iterator[tuple[str, Path]]:
+def contents(wheels: Path) -> Iterator[tuple[str, Path]]:
     "Name below releases/<ID>/, and file."
-    yield "smartsensor.whl", wheel
-    yield "requirements.txt", requirements
+    yield WHEELS, wheels
     for folder, pattern in (("glue_notebooks", "*.ipynb"), ("glue_notebooks", "*.py"), ("expectations", "*.json")):
         for path in sorted((ROOT / folder).glob(pattern)):
             yield f"{folder}/{path.name}", path
 
 
-def upload(bucket: str, release: str, wheel: Path, requirements: Path) -> int:
+def upload(bucket: str, release: str, wheels: Path) -> int:
     "Put the files; how many."
     import boto3
 
     s3 = boto3.client("s3")
-    files = list(contents(wheel, requirements))
+    files = list(contents(wheels))
     for name, path in files:
         s3.upload_file(str(path), bucket, f"releases/{release}/{name}")
+    # The session cells of the job notebooks name this one: they can't know which release is the newest.
+    s3.upload_file(str(wheels), bucket, f"releases/latest/{WHEELS}")
     return len(files)
 
 
+def find_wheels() -> Path:
+    "What .ci/dist.py packed last."
+    found = sorted((ROOT / "dist").glob("*.gluewheels.zip"))
+    if len(found) != 1:
+        sys.exit(
+            f"{len(found)} files dist/*.gluewheels.zip: run .venv/bin/python .ci/dist.py --wheelhouse, or name one by --wheels"
+        )
+    return found[0]
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--release", required=True)
-    parser.add_argument("--wheel", type=Path, help="built already; else it is built here")
-    pinned = ROOT / ".ci" / "requirements" / "run.txt"
-    parser.add_argument("--requirements", type=Path, default=pinned, help="what a job installs; default all of `run`")
+    parser.add_argument("--wheels", type=Path, help="the package and what it needs; default what .ci/dist.py packed")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = options.wheel or build(Path(folder))
-        number = upload(options.bucket, options.release, wheel, options.requirements)
+    number = upload(options.bucket, options.release, options.wheels or find_wheels())
     print(f"{number} files in s3://{options.bucket}/releases/{options.release}/")
     return 0
 

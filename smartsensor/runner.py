@@ -861,7 +861,8 @@ def read_order(
         if not name.startswith("--") or name[2:] in found:
             raise ValueError(f"{name!r}: arguments are --name value, each once")
         if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else ""
+            pips = name == "--python-modules-installer-option"  # its value is an option itself: --no-index
+            value = words.pop(0) if words and (pips or not words[0].startswith("--")) else ""
         found[name[2:]] = value
     rest = {name: value for name, value in found.items() if name not in _OURS and not _GLUES.fullmatch(name)}
     variables = {name: value for name, value in rest.items() if name.startswith("SMARTSENSOR_")}

@@ -3,18 +3,23 @@
 import hashlib
 import importlib
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from moto.server import ThreadedMotoServer
 from nbclient.exceptions import DeadKernelError
 
 from smartsensor import runner
@@ -107,7 +112,6 @@ def test_what_the_real_kernel_does_not_take_fails_here_too() -> None:
 
 def test_session_cells_hold_what_both_kernels_take() -> None:
     "The real kernel takes magics at the head of a cell only, each on a line of its own, and no cell magic among them here."
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for path in sorted(JOBS.glob("*.ipynb")):
         content = json.loads(path.read_text())
         assert content["metadata"]["kernelspec"]["name"] == KERNEL
@@ -117,7 +121,7 @@ def test_session_cells_hold_what_both_kernels_take() -> None:
         assert all(line.startswith(("%", "#")) for line in lines)
         assert set(names) <= set(LINE_MAGICS)
         assert {"glue_version", "idle_timeout", "worker_type", "number_of_workers"} <= set(names)
-        assert f"smartsensor-{version}-py3-none-any.whl" in "".join(cell["source"])
+        assert "/releases/latest/smartsensor.gluewheels.zip" in "".join(cell["source"]), "where .ci/release.py puts it"
         others = ["".join(one["source"]) for one in content["cells"] if one is not cell and one["cell_type"] == "code"]
         assert not any(re.search(r"(?m)^[%!]", other) for other in others)
 
@@ -136,7 +140,8 @@ def test_another_kernel_of_the_name_is_left_alone(tmp_path: Path) -> None:
 
 def test_arguments_are_sorted_and_strangers_refused(tmp_path: Path) -> None:
     glues = ["--JOB_ID", "j_1", "--JOB_RUN_ID", "jr_1", "--JOB_NAME", "extract", "--TempDir", "s3://t/", "--enable-metrics", "true",
-             "--job-bookmark-option", "job-bookmark-disable", "--additional-python-modules", "s3://w", "--enable-job-insights"]  # fmt: skip
+             "--job-bookmark-option", "job-bookmark-disable", "--additional-python-modules", "s3://w",
+             "--python-modules-installer-option", "--no-index", "--enable-job-insights"]  # fmt: skip
     order = read_order(
         [*glues, "--notebook", "x.ipynb", "--start", "", "--SMARTSENSOR_RATE_PER_S=5", "--time_limit_s", "60"]
     )
@@ -253,6 +258,71 @@ def test_a_session_that_never_started_is_no_success(
     assert "SessionFailed: Exception encountered while creating session" in capfd.readouterr().err
 
 
+# --- the entry: all of it from S3 ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    "S3, emulated, with a release in one bucket and an empty lake in another."
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    said = {"ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none", "DEFAULT_REGION": "eu-central-1"}
+    said |= {"EC2_METADATA_DISABLED": "true", "ENDPOINT_URL_S3": "http://{}:{}".format(*server.get_host_and_port())}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in said.items():
+            patch.setenv(f"AWS_{name}", value)
+        client = boto3.client("s3")
+        for bucket in ("artifacts", "lake"):
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        yield client
+    server.stop()
+
+
+def started_from_s3(client: Any, tmp_path: Path, cell: str, notebook_name: str = "job.ipynb") -> tuple[int, str]:
+    "The entry script in a process, with nothing but addresses: exit code, and what it said."
+    package = shutil.make_archive(str(tmp_path / "package"), "zip", ROOT, base_dir="smartsensor")
+    files = {"smartsensor.whl": Path(package), "job.ipynb": notebook(tmp_path / "job.ipynb", SEEN, cell)}
+    files |= {f"expectations/{path.name}": path for path in (ROOT / "expectations").glob("*.json")}
+    for name, path in files.items():
+        client.upload_file(str(path), "artifacts", f"releases/1/{name}")
+    release, order = "s3://artifacts/releases/1", ["--run_id", RUN, "--SMARTSENSOR_LAKE", "s3://lake/dev"]
+    order += ["--package", f"{release}/smartsensor.whl", "--expectations", f"{release}/expectations/"]
+    words = [sys.executable, JOBS / "job.py", *order, "--notebook", f"{release}/{notebook_name}", "--JOB_NAME", "job"]
+    ended = subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+SEEN = """
+import os
+import smartsensor
+print("suites", len(os.listdir(os.environ["SMARTSENSOR_EXPECTATIONS"])), "package", smartsensor.__file__)
+"""
+
+
+@pytest.mark.parametrize(("cell", "code"), [("print(run_id)", 0), ("1 / 0", 1)])
+def test_notebook_suites_and_package_come_from_s3_and_the_record_goes_there(
+    cell: str, code: int, s3: Any, tmp_path: Path
+) -> None:
+    ended, said = started_from_s3(s3, tmp_path, cell)
+    assert ended == code, said
+    number = len(list((ROOT / "expectations").glob("*.json")))
+    assert re.search(rf"suites {number} package \S+/smartsensor.zip/smartsensor/", said), said
+    for name, sign in (("job.ipynb", '"output_type": "error"'), ("job.html", "ZeroDivisionError")):
+        record = s3.get_object(Bucket="lake", Key=f"dev/runs/{RUN}/{name}")["Body"].read().decode()
+        assert (sign in record) == bool(code)
+        assert f"suites {number} package" in record
+        s3.delete_object(Bucket="lake", Key=f"dev/runs/{RUN}/{name}")
+
+
+def test_a_notebook_that_is_not_on_s3_leaves_nothing(s3: Any, tmp_path: Path) -> None:
+    ended, said = started_from_s3(s3, tmp_path, "print(1)", "other.ipynb")
+    assert (ended, "s3://artifacts/releases/1/other.ipynb" in said) == (8, True), said
+    assert "Contents" not in s3.list_objects_v2(Bucket="lake")
+
+
 # --- the entry: as Glue starts it ---------------------------------------------------------------------------------
 
 
@@ -341,6 +411,9 @@ def test_what_a_job_installs_is_pinned_and_no_more_than_it_needs(monkeypatch: py
     assert not {"nbdev", "pytest", "fastapi", "duckdb", "pyspark", "jupyterlab"} & wanted, (
         "extras and groups stay at home"
     )
-    blocks = dist.pins(wanted - dist.SHIPPED.keys())
-    assert len(blocks) == len(wanted - dist.SHIPPED.keys())
+    ours = dist.installed_by_a_job()
+    assert not {"pandas", "numpy", "pyarrow", "boto3", "requests"} & ours, "Glue's own will do"
+    assert wanted - dist.shipped().keys() <= ours <= wanted
+    blocks = dist.pins(ours)
+    assert len(blocks) == len(ours)
     assert all("==" in block and "--hash=sha256:" in block for block in blocks)

@@ -1,8 +1,9 @@
 """The whole deployment on this machine: `make rehearse`.
 
-Terraform builds environments/dev against an emulator, a release is uploaded, the schedule starts the state machine, each
-Glue job runs for real by spark-submit against the simulated API, with its role's policies enforced. Then faults. Then a plan
-that must be empty, and a destroy that must leave nothing. Exits with 0 when all of it was as the runbook says.
+Terraform builds environments/dev against an emulator; the deployment workflow's own shell steps build a release, plan, upload,
+apply and start a first run, as their role; then the schedule starts the state machine. Each Glue job runs for real by
+spark-submit against the simulated API, with its role's policies enforced; its figures become metrics, and alarms ring. Then
+faults. Then a plan that must be empty, and a destroy that must leave nothing. Exits with 0 when all was as the runbook says.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from emulator import REGION, Emulator, Policies, keys_of, listed  # noqa: I001
-from terraform import ROOT, Terraform, environment, workplace
+from emulator import ACCOUNT, REGION, Emulator, Policies, keys_of, listed  # noqa: I001
+from terraform import ROOT, Terraform, environment
+from workflow import Job, checkout
 
 NAME = "smartsensor-dev"
 out = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
@@ -42,6 +44,7 @@ UNUSED = {
     "s3:AbortMultipartUpload": "a large file whose upload breaks off",
     "s3:DeleteObject": "progress of large windows, superseded files and old pages: only where there are some",
     "s3:GetObject": "Glue fetches with it",
+    "sns:Publish": "tells people of a failure",
     "sqs:SendMessage": "a start that could not be delivered",
     "states:StartExecution": "used by the schedule",
 }
@@ -85,14 +88,23 @@ class Rehearsal:
         while time.monotonic() < until:
             found: dict[str, Any] = states.describe_execution(executionArn=execution)
             if found["status"] != "RUNNING":
+                self.count(found)
                 return found
             time.sleep(0.5)
         raise TimeoutError(f"{execution} still runs after {limit_s:g} s")
+
+    def count(self, ended: dict[str, Any]) -> None:
+        "What CloudWatch is told of an execution's end."
+        names = {"SUCCEEDED": "ExecutionsSucceeded", "FAILED": "ExecutionsFailed", "ABORTED": "ExecutionsAborted"}
+        self.aws.measure("AWS/States", names[ended["status"]], 1, {"StateMachineArn": ended["stateMachineArn"]})
 
     def run(self) -> tuple[dict[str, Any], list[str], list[dict[str, Any]]]:
         "One execution: how it ended, the jobs that ran, what was told."
         jobs, told = len(self.aws.runs), len(self.aws.published)
         ended = self.wait(self.start())
+        for one in self.aws.runs[jobs:]:
+            if one["state"] != "SUCCEEDED":
+                out.print(f"     {one['job']} {one['lane']} {one['state']}: {one['said']}", style="dim", markup=False)
         return (
             ended,
             [f"{one['job'].removeprefix(NAME + '-')} {one['lane']}".strip() for one in self.aws.runs[jobs:]],
@@ -110,26 +122,40 @@ class Rehearsal:
 
 
 def history_table(events: list[dict[str, Any]]) -> Table:
-    "The state machine's history: what began when, and how each task ended."
+    "The state machine's history: what began when, in which lane, and how each task ended."
     table = Table(title="History of the state machine", title_justify="left")
-    for name in ("seconds", "state", "what"):
-        table.add_column(name, justify="right" if name == "seconds" else "left")
-    began: datetime = events[0]["timestamp"]
+    for name, side in (("seconds", "right"), ("lane", "left"), ("state", "left"), ("what", "left")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    before = {event["id"]: event["previousEventId"] for event in events}
+    entered = {
+        event["id"]: event["stateEnteredEventDetails"] for event in events if "stateEnteredEventDetails" in event
+    }
+
+    def within(at: int) -> dict[str, Any]:
+        "The state that an event belongs to: the last one that was entered on its way."
+        while at not in entered:
+            at = before[at]
+        return entered[at]
+
     for event in events:
-        entered, kind = event.get("stateEnteredEventDetails"), event["type"]
-        if entered or kind in ("TaskSucceeded", "TaskFailed", "ExecutionSucceeded", "ExecutionFailed"):
-            after = (event["timestamp"] - began).total_seconds()
-            failed = event.get("taskFailedEventDetails", {}).get("error", "")
+        kind = event["type"]
+        ended = kind in ("TaskSucceeded", "TaskFailed", "TaskTimedOut", "ExecutionSucceeded", "ExecutionFailed")
+        if event["id"] in entered or ended:
+            state = within(event["id"]) if kind.startswith("Task") or event["id"] in entered else {}
+            given = json.loads(state.get("input") or "{}")
+            failed = event.get("taskFailedEventDetails", event.get("executionFailedEventDetails", {})).get("error", "")
             table.add_row(
-                f"{after:.1f}", entered["name"] if entered else "", f"{'entered' if entered else kind} {failed}".strip()
+                f"{(event['timestamp'] - events[0]['timestamp']).total_seconds():.1f}",
+                given.get("lane", "") if isinstance(given, dict) else "",
+                state.get("name", ""),
+                "" if event["id"] in entered else f"{kind} {failed}".strip(),
             )
     return table
 
 
-def reconciliation_table(lake: Any, run: str) -> Table:
-    "The same table as after `make run`, from the records of all lanes."
-    from smartsensor.cli import reconciliation
-    from smartsensor.runner import Outcome, _rows
+def reconciliation_rows(lake: Any, run: str) -> list[dict[str, Any]]:
+    "A row for each resource, from the records of all lanes."
+    from smartsensor.runner import _rows
 
     records: dict[str, dict[str, list[Any]]] = {"extract": {"totals": []}, "promote": {"promotions": []}}
     for key in lake.list(f"runs/{run}"):
@@ -137,9 +163,15 @@ def reconciliation_table(lake: Any, run: str) -> Table:
         if key.endswith(".json") and job in records:
             for name, rows in records[job].items():
                 rows += lake.json(key)[name]
-    rows = _rows(records["extract"], records["promote"])
-    outcome = Outcome(run, "published", 0, "", False, False, {}, {}, rows, {})
-    return reconciliation(outcome)
+    return _rows(records["extract"], records["promote"])
+
+
+def reconciliation_table(run: str, rows: list[dict[str, Any]]) -> Table:
+    "The same table as after `make run`."
+    from smartsensor.cli import reconciliation
+    from smartsensor.runner import Outcome
+
+    return reconciliation(Outcome(run, "published", 0, "", False, False, {}, {}, rows, {}))
 
 
 def uneven(table_rows: list[dict[str, Any]]) -> list[str]:
@@ -154,25 +186,37 @@ def uneven(table_rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def unused(policies: Policies) -> dict[str, list[str]]:
+    "What each role is granted and has not used; the deployment's is granted by wildcards, and left out."
+    found = {}
+    for role, statements in sorted(policies.roles().items()):
+        if not role.endswith("-deploy"):
+            granted = {action for one in statements if one["Effect"] == "Allow" for action in listed(one["Action"])}
+            found[role] = sorted(granted - {action for who, action in policies.used if who == role})
+    return found
+
+
+def reason(action: str) -> str:
+    "Why an action is granted that was not used."
+    return next((why for start, why in UNUSED.items() if action.startswith(start)), "")
+
+
 def iam_table(policies: Policies) -> Table:
     "What roles are granted, against what they used."
     table = Table(title="Actions granted and used", title_justify="left", show_lines=True)
     for name in ("role", "used", "granted and not used: why"):
         table.add_column(name, overflow="fold")
-    for role, found in sorted(policies.roles().items()):
-        if role.endswith("-deploy"):
-            continue
-        granted = {action for one in found if one["Effect"] == "Allow" for action in listed(one["Action"])}
+    for role, rest in {**unused(policies), f"{NAME}-deploy": list[str]()}.items():
         used = {action: number for (who, action), number in policies.used.items() if who == role}
-        rest = sorted(granted - set(used))
-        reasons = {
-            next((why for start, why in UNUSED.items() if action.startswith(start)), "NO REASON KNOWN")
-            for action in rest
-        }
+        reasons: dict[str, list[str]] = {}
+        for action in rest:
+            reasons.setdefault(reason(action), []).append(action)
         table.add_row(
             role.removeprefix(f"{NAME}-"),
-            "\n".join(f"{action} {number}" for action, number in sorted(used.items())),
-            ", ".join(rest) + "\n" + "; ".join(sorted(reasons)),
+            (", " if role.endswith("-deploy") else "\n").join(
+                f"{action} {number}" for action, number in sorted(used.items())
+            ),
+            "\n".join(f"{', '.join(actions)}: {why}" for why, actions in reasons.items()),
         )
     return table
 
@@ -194,30 +238,42 @@ def put_secret(act: Rehearsal, client_id: str, client_secret: str) -> None:
 
 
 def good_run(act: Rehearsal, api: Any) -> None:
+    "What the workflow's smoke test has run: its history, rows, notebooks, metrics."
     from smartsensor.lake import Lake
 
-    with timed("a first run"):
-        ended, jobs, _ = act.run()
-    act.say("the scheduled run ends SUCCEEDED", ended["status"] == "SUCCEEDED", ", ".join(jobs))
+    states, jobs = act.aws.client("stepfunctions"), list(act.aws.runs)
+    execution = states.list_executions(stateMachineArn=act.outputs["state_machine_arn"])["executions"][-1]
+    ended = states.describe_execution(executionArn=execution["executionArn"])
+    act.count(ended)
+    act.say("the first run ends SUCCEEDED", ended["status"] == "SUCCEEDED", f"{len(jobs)} jobs")
     out.print(history_table(act.history(ended["executionArn"])))
-    if ended["status"] != "SUCCEEDED":
-        out.print(
-            [one for one in act.aws.runs if one["state"] != "SUCCEEDED"],
-            act.aws.policies.denied[:5],
-            ended.get("cause"),
-        )
-        return
-    run = json.loads(ended["output"])["run_id"]
-    lake = Lake(act.outputs["lake"])
-    table = reconciliation_table(lake, run)
-    out.print(table)
+    lake, run = Lake(act.outputs["lake"]), json.loads(ended["output"])["run_id"]
+    rows = reconciliation_rows(lake, run)
+    out.print(reconciliation_table(run, rows))
+    act.say("all rows are accounted for", bool(rows) and not uneven(rows), ", ".join(uneven(rows)))
     kept = [key for key in lake.list(f"runs/{run}") if key.endswith(".ipynb")]
     act.say("each job's executed notebook is kept", len(kept) == len(jobs), ", ".join(Path(key).name for key in kept))
-    lines = act.aws.client("logs").filter_log_events(logGroupName=f"/smartsensor/{NAME}/jobs/output", limit=10000)[
-        "events"
-    ]
-    metrics = sorted({json.loads(one["message"])["metric"] for one in lines if one["message"].startswith('{"metric"')})
-    act.say("jobs print the figures that the metric filters look for", bool(metrics), ", ".join(metrics))
+    filters = act.aws.client("logs").describe_metric_filters(logGroupName=f"/smartsensor/{NAME}/jobs/output")
+    wanted = {made["metricName"] for one in filters["metricFilters"] for made in one["metricTransformations"]}
+    have = {
+        one["MetricName"]
+        for one in act.aws.client("cloudwatch").list_metrics(Namespace=f"Smartsensor/{NAME}")["Metrics"]
+    }
+    act.say("each metric has arrived", wanted == have, ", ".join(sorted(have)))
+    act.say("no alarm rings", not act.aws.ringing(), ", ".join(act.aws.ringing()))
+
+
+def second_run(act: Rehearsal, api: Any) -> None:
+    "The schedule starts a run: what was published is there already."
+    ended, jobs, _ = act.run()
+    act.say("the scheduled run ends SUCCEEDED", ended["status"] == "SUCCEEDED", ", ".join(jobs))
+    if ended["status"] == "SUCCEEDED":
+        from smartsensor.lake import Lake
+
+        run = json.loads(ended["output"])["run_id"]
+        rows = reconciliation_rows(Lake(act.outputs["lake"]), run)
+        out.print(reconciliation_table(run, rows))
+        act.say("all its rows are accounted for", bool(rows) and not uneven(rows), ", ".join(uneven(rows)))
 
 
 def two_at_once(act: Rehearsal, api: Any) -> None:
@@ -232,7 +288,7 @@ def two_at_once(act: Rehearsal, api: Any) -> None:
 
 
 def wrong_credentials(act: Rehearsal, api: Any) -> None:
-    put_secret(act, api.client_id, "wrong")
+    put_secret(act, api.client_id, "nobody-gave-us-this")
     ended, jobs, told = act.run()
     put_secret(act, api.client_id, api.client_secret)
     text = " ".join(one["message"] for one in told)
@@ -242,8 +298,11 @@ def wrong_credentials(act: Rehearsal, api: Any) -> None:
         ", ".join(jobs),
     )
     act.say(
+        "... the alarm of failed runs rings", f"{NAME}-run-failed" in act.aws.ringing(), ", ".join(act.aws.ringing())
+    )
+    act.say(
         "... people are told what to mend, and nothing of the secret",
-        "Exit code 4" in text and "wrong" not in text,
+        "Exit code 4" in text and "nobody-gave-us-this" not in text,
         text[:230],
     )
 
@@ -271,7 +330,7 @@ def killed(act: Rehearsal, api: Any) -> None:
 
 def gate_holds(act: Rehearsal, api: Any) -> None:
     s3, bucket = act.aws.client("s3"), act.outputs["bucket_names"]["artifacts"]
-    key = "releases/rehearsal/expectations/plants.raw.json"
+    key = f"releases/{act.terraform.env['TF_VAR_release']}/expectations/plants.raw.json"
     before = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     suite = json.loads(before)
     suite["expectations"].append(
@@ -289,6 +348,7 @@ def gate_holds(act: Rehearsal, api: Any) -> None:
     act.say(
         "the gate holds: FAILED with exit code 6", ended["status"] == "FAILED" and "Exit code 6" in text, text[:230]
     )
+    act.say("... the alarm of the gate rings", f"{NAME}-gate-held" in act.aws.ringing(), ", ".join(act.aws.ringing()))
 
 
 def api_down(act: Rehearsal, api: Any) -> None:
@@ -305,7 +365,8 @@ def api_down(act: Rehearsal, api: Any) -> None:
 
 def nothing_left(aws: Emulator) -> list[str]:
     "What a destroy should have taken away."
-    left = [one["Name"] for one in aws.client("s3").list_buckets()["Buckets"]]
+    buckets = [one["Name"] for one in aws.client("s3").list_buckets()["Buckets"]]
+    left = [name for name in buckets if not name.startswith("smartsensor-terraform-")]  # Terraform's own state stays
     left += [one["Name"] for one in aws.client("glue").get_jobs()["Jobs"]]
     left += [one["Name"] for one in aws.client("glue").get_databases()["DatabaseList"]]
     left += [one["RoleName"] for one in aws.client("iam").list_roles()["Roles"] if one["RoleName"].startswith(NAME)]
@@ -317,6 +378,7 @@ def nothing_left(aws: Emulator) -> list[str]:
 
 
 FAULTS: dict[str, Callable[[Rehearsal, Any], None]] = {
+    "schedule": second_run,
     "twice": two_at_once,
     "credentials": wrong_credentials,
     "killed": killed,
@@ -326,30 +388,55 @@ FAULTS: dict[str, Callable[[Rehearsal, Any], None]] = {
 
 
 def build(aws: Emulator, folder: Path, api: Any) -> Rehearsal:
-    "Terraform's apply, then the release and the credentials, as the deployment and a person do it."
-    place = workplace(folder) / "environments" / "dev"
-    (place / "rehearsal_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
-    given = {"release": "rehearsal", "api": {"url": api.base_url, "rate_per_s": 180, "history_days": 1}}
+    "The first deployment, as the runbook has a person do it: state bucket, apply, credentials."
+    place = checkout(folder) / "terraform" / "environments" / "dev"
+    given = {"api": {"url": api.base_url, "rate_per_s": 180, "history_days": 1}}
     (place / "rehearsal.auto.tfvars.json").write_text(json.dumps(given))
+    where = {"LocationConstraint": REGION}
+    aws.client("s3").create_bucket(Bucket=f"smartsensor-terraform-{ACCOUNT}", CreateBucketConfiguration=where)
     env = environment(folder) | keys_of("person") | {"AWS_ENDPOINT_URL": aws.url, "AWS_MAX_ATTEMPTS": "3"}
+    env |= {"TF_CLI_ARGS_apply": "-parallelism=30", "TF_CLI_ARGS_destroy": "-parallelism=30", "TF_VAR_release": "first"}
     terraform = Terraform(place, env)
-    with timed("terraform init and apply"):
-        terraform("init", "-input=false")
-        terraform("apply", "-auto-approve", "-input=false", "-parallelism=30")
+    with timed("terraform init and apply, by a person"):
+        terraform("init", "-input=false", "-backend-config=backend.hcl")
+        terraform("apply", "-auto-approve", "-input=false")
     outputs = {name: one["value"] for name, one in json.loads(terraform("output", "-json")).items()}
     act = Rehearsal(aws, terraform, outputs)
-    release = [
-        sys.executable,
-        str(ROOT / ".ci" / "release.py"),
-        "--bucket",
-        outputs["bucket_names"]["artifacts"],
-        "--release",
-        "rehearsal",
-    ]
-    told = subprocess.run(release, env=os.environ | {"AWS_ENDPOINT_URL": aws.url}, capture_output=True, text=True)
-    act.say("the release is uploaded", told.returncode == 0, (told.stdout + told.stderr).strip()[-300:])
     put_secret(act, api.client_id, api.client_secret)
     return act
+
+
+def command_line(folder: Path) -> Path:
+    "The folder of the program aws, which GitHub's runners have: installed beside, since it pins another boto3 than ours."
+    place = folder / "aws"
+    venv.create(place, with_pip=True)
+    pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "awscli"]
+    subprocess.run(pip, check=True)
+    return place / "bin"
+
+
+def deploy(act: Rehearsal, folder: Path) -> None:
+    "The deployment workflow: its shell steps as they stand, by its role; checkout, OIDC and artifacts are done already."
+    release = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    values = {
+        "inputs.environment": "dev",
+        "github.sha": release or "rehearsal",
+        "github.run_id": "1",
+        "github.run_attempt": "1",
+    }
+    place = folder / "checkout"
+    runner = {**act.terraform.env, **keys_of(f"{NAME}-deploy"), "PATH": f"{command_line(folder)}:{os.environ['PATH']}"}
+    runner.pop("TF_VAR_release")
+    for file, name in (("deploy.yml", "build"), ("deploy-environment.yml", "deploy")):
+        job, said = Job(place, file, name, values, dict(runner)), ""
+        try:
+            for step in job.steps:
+                with timed(f"{file}: {step['name']}"):
+                    job.run(step)
+        except RuntimeError as error:
+            said = f"{error}\n{[one for one in act.aws.runs if one['state'] != 'SUCCEEDED']}"
+        act.say(f"{file}: all {len(job.steps)} shell steps of {name} end well", not said, said)
+    act.terraform.env["TF_VAR_release"] = values["github.sha"]
 
 
 def main() -> int:
@@ -366,7 +453,9 @@ def main() -> int:
         aws = stack.enter_context(Emulator(folder, f"{NAME}-machine", spark=options.engine == "spark"))
         os.environ["AWS_ENDPOINT_URL"] = aws.url
         act = build(aws, folder, api)
-        good_run(act, api)
+        deploy(act, folder)
+        if not act.failed:
+            good_run(act, api)
         for name in FAULTS if not act.failed else []:
             if name in options.faults:
                 with timed(name):
@@ -377,6 +466,8 @@ def main() -> int:
             not aws.policies.denied,
             str(aws.policies.denied[:3]) if aws.policies.denied else "",
         )
+        strange = [action for rest in unused(aws.policies).values() for action in rest if not reason(action)]
+        act.say("what is granted and was not used has a reason", not strange, ", ".join(strange))
         with timed("plan and destroy"):
             drift = act.terraform("plan", "-input=false", "-detailed-exitcode", codes=(0, 2))
             act.say("plan shows no drift", "No changes" in drift, "" if "No changes" in drift else drift[-1500:])

@@ -17,10 +17,11 @@ import threading
 import time
 import urllib.parse
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,20 @@ TARGETS = {
     "Logs_20140328": "logs",
     "TrentService": "kms",
     "AmazonSQS": "sqs",
+    "AWSEvents": "events",
+    "AWSBudgetServiceGateway": "budgets",
+    "GraniteServiceVersion20100801": "cloudwatch",
 }
+SCOPES = {"monitoring": "cloudwatch"}  # where a signature names a service otherwise than policies do
+# What a bucket has besides objects, by the word in the query; as in Get…, Put….
+OF_BUCKET = {
+    "accelerate": "AccelerateConfiguration", "acl": "BucketAcl", "cors": "BucketCORS", "encryption": "EncryptionConfiguration",
+    "lifecycle": "LifecycleConfiguration", "location": "BucketLocation", "logging": "BucketLogging",
+    "object-lock": "BucketObjectLockConfiguration", "ownershipControls": "BucketOwnershipControls", "policy": "BucketPolicy",
+    "publicAccessBlock": "BucketPublicAccessBlock", "replication": "ReplicationConfiguration",
+    "requestPayment": "BucketRequestPayment", "tagging": "BucketTagging", "versioning": "BucketVersioning",
+    "website": "BucketWebsite",
+}  # fmt: skip
 
 
 def principal_of(environ: Environ) -> tuple[str, str]:
@@ -78,18 +92,35 @@ def asked_of(environ: Environ, service: str, body: bytes) -> list[Asked]:
         values = json.loads(body or b"{}")
         prefix, _, action = target.partition(".")
         name = next((known for start, known in TARGETS.items() if prefix.startswith(start)), service)
-        return [Asked(f"{name}:{action}", resource_of(name, values), {})]
+        context = {"kms:ResourceAliases": alias_of(values["KeyId"])} if name == "kms" and "KeyId" in values else {}
+        return [Asked(f"{name}:{action}", resource_of(name, values), context)]
     values = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
-    return [Asked(f"{service}:{values['Action']}", values.get("TopicArn", "*"), {})] if "Action" in values else []
+    if "Action" not in values or service == "sts":  # anybody may ask who they are
+        return []
+    resource = values.get("TopicArn") or values.get("PolicyArn") or "*"
+    if "RoleName" in values:
+        resource = f"arn:aws:iam::{ACCOUNT}:role/{values['RoleName']}"
+    bound = {"iam:PermissionsBoundary": values["PermissionsBoundary"]} if "PermissionsBoundary" in values else {}
+    return [Asked(f"{SCOPES.get(service, service)}:{values['Action']}", resource, bound)]
 
 
 def resource_of(service: str, values: Mapping[str, Any]) -> str:
     "The ARN that a request of a JSON service is about."
-    if service == "glue":
-        return f"arn:aws:glue:{REGION}:{ACCOUNT}:job/{values.get('JobName', '')}"
-    if service == "logs":
-        return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{values.get('logGroupName', '')}"
+    if service == "glue" and "JobName" in values:
+        return f"arn:aws:glue:{REGION}:{ACCOUNT}:job/{values['JobName']}"
+    if service == "logs" and "logGroupName" in values:
+        return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{values['logGroupName']}"
     return str(values.get("SecretId") or values.get("stateMachineArn") or values.get("TopicArn") or "*")
+
+
+def alias_of(key: str) -> str:
+    "The name that a key goes by."
+    from moto.backends import get_backend
+
+    if key.startswith("alias/"):
+        return key
+    names = get_backend("kms")[ACCOUNT][REGION].list_aliases(key.rpartition("/")[2])
+    return next((one.alias_name for one in names), "")
 
 
 def s3_asked(environ: Environ, body: bytes) -> list[Asked]:
@@ -103,6 +134,11 @@ def s3_asked(environ: Environ, body: bytes) -> list[Asked]:
             return [Asked("s3:DeleteObject", f"{arn}/{name.decode()}", context) for name in names]
         if "uploads" in query:
             return [Asked("s3:ListBucketMultipartUploads", arn, context)]
+        about = next((name for word, name in OF_BUCKET.items() if word in query), "")
+        if about or method == "PUT":
+            return [
+                Asked(f"s3:{'Put' if method == 'PUT' else 'Get'}{about}" if about else "s3:CreateBucket", arn, context)
+            ]
         prefix = {"s3:prefix": query["prefix"][0]} if "prefix" in query else {}
         return [Asked("s3:ListBucket", arn, context | prefix)]
     if method in ("GET", "HEAD"):
@@ -254,9 +290,11 @@ class Emulator:
         default_user_config["stepfunctions"] = {"execute_state_machine": True}
         for patch in (
             patch_bucket_policy,
+            patch_delete_markers,
             patch_state_machines,
             patch_budgets,
             patch_glue_sync,
+            patch_update_job,
             patch_execution_name,
             patch_sdk_names,
             patch_start_time,
@@ -307,11 +345,11 @@ class Emulator:
     # --- each request: allowed?, then buckets and folders made the same ---
 
     def _guarded(self, handle: Callable[[], Iterable[bytes]], environ: Environ, start: Any) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            body += environ["wsgi.input"].read()
+        if environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+            body = environ["wsgi.input"].read()
         else:
-            environ["wsgi.input"] = io.BytesIO(body)
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         principal, service = principal_of(environ)
         principal = self.machine_role if principal == "ak" else principal  # moto's interpreter signs as "ak"
         asked = asked_of(environ, service, body) if principal else []
@@ -327,6 +365,7 @@ class Emulator:
 
     def _refuse(self, asked: Asked, principal: str, environ: Environ, start: Any) -> list[bytes]:
         said = f"role {principal} is not authorized to perform {asked.action} on {asked.resource}"
+        print(said, file=sys.stderr, flush=True)
         start(
             "403 Forbidden",
             [("Content-Type", "application/xml" if asked.action.startswith("s3:") else "application/json")],
@@ -444,10 +483,16 @@ class Emulator:
         if not self.spark:
             arguments["--SMARTSENSOR_ENGINE"] = "duckdb"
         s3 = boto3.client("s3", endpoint_url=self.url, region_name=REGION, **keys)
-        for address in (job.command["ScriptLocation"], arguments["--extra-py-files"]):
+        modules = arguments["--additional-python-modules"]
+        for address in (job.command["ScriptLocation"], modules):
             bucket, _, key = address.removeprefix("s3://").partition("/")
             s3.download_file(bucket, key, str(place / Path(key).name))
-        env["PYTHONPATH"] = str(place / Path(arguments["--extra-py-files"]).name)
+        with zipfile.ZipFile(
+            place / Path(modules).name
+        ) as wheels:  # of these, this environment has all but the package
+            ours = next(name for name in wheels.namelist() if name.startswith("wheels/smartsensor-"))
+            env["PYTHONPATH"] = wheels.extract(ours, place)
+        (place / Path(modules).name).unlink()
         command = self._command(place / Path(job.command["ScriptLocation"]).name, env)
         words = [word for name, value in arguments.items() for word in (name, str(value))]
         process = subprocess.Popen(
@@ -514,6 +559,50 @@ class Emulator:
                     logGroupName=f"{prefix}/{name}", logStreamName=run_id, logEvents=events[at : at + 1000]
                 )
 
+        self._measure(f"{prefix}/output", out.splitlines())
+
+    # --- metrics and alarms: moto keeps filters and alarms, and does nothing with them ---
+
+    def _measure(self, group: str, lines: Iterable[str]) -> None:
+        "What the group's metric filters make of some lines."
+        filters = self.client("logs").describe_metric_filters(logGroupName=group)["metricFilters"]
+        for one in filters:
+            wanted = re.fullmatch(r'\{ \$\.(\w+) = "([^"]*)" \}', one["filterPattern"])
+            if wanted is None:
+                raise ValueError(f"{one['filterPattern']}: this emulator knows no such pattern")
+            for line in lines:
+                found = json.loads(line) if line.startswith("{") else {}
+                if found.get(wanted[1]) == wanted[2]:
+                    for made in one["metricTransformations"]:
+                        value = found[made["metricValue"].removeprefix("$.")]
+                        self.measure(made["metricNamespace"], made["metricName"], float(value), {})
+
+    def measure(self, namespace: str, name: str, value: float, dimensions: Mapping[str, str]) -> None:
+        "One figure for CloudWatch."
+        pairs = [{"Name": one, "Value": text} for one, text in dimensions.items()]
+        data = [{"MetricName": name, "Value": value, "Dimensions": pairs}]
+        self.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
+
+    def ringing(self) -> list[str]:
+        "Alarms whose condition holds just now, over their last periods; those on a band of their own past are left out."
+        watch, now = self.client("cloudwatch"), datetime.now(UTC)
+        found = []
+        for alarm in watch.describe_alarms()["MetricAlarms"]:
+            if "MetricName" not in alarm:
+                continue
+            since = now - timedelta(seconds=alarm["Period"] * alarm["EvaluationPeriods"])
+            points = watch.get_metric_statistics(
+                Namespace=alarm["Namespace"], MetricName=alarm["MetricName"], Dimensions=alarm["Dimensions"],
+                StartTime=since, EndTime=now + timedelta(seconds=1), Period=int((now - since).total_seconds()) + 1,
+                Statistics=[alarm["Statistic"]],
+            )["Datapoints"]  # fmt: skip
+            values = [point[alarm["Statistic"]] for point in points]
+            above = alarm["ComparisonOperator"] == "GreaterThanThreshold"
+            breach = [value > alarm["Threshold"] if above else value < alarm["Threshold"] for value in values]
+            if any(breach) or (not values and alarm["TreatMissingData"] == "breaching"):
+                found.append(alarm["AlarmName"])
+        return sorted(found)
+
     def _tell(self, job: Any, run: Any) -> None:
         "The event that Glue sends when a job ends badly; rules that match it have their targets told."
         detail = {"jobName": job.name, "jobRunId": run.job_run_id, "state": run.state, "message": run.said}
@@ -549,6 +638,13 @@ def patch_bucket_policy() -> None:
     from moto.s3.models import FakeBucket
 
     FakeBucket.get_permission = lambda bucket, action, resource: PermissionResult.NEUTRAL
+
+
+def patch_delete_markers() -> None:
+    "Objects are disposed of when they go; delete markers can't be, so that a bucket that has one can't be emptied."
+    from moto.s3.models import FakeDeleteMarker
+
+    FakeDeleteMarker.dispose = lambda marker: None
 
 
 def patch_state_machines() -> None:
@@ -613,6 +709,20 @@ def patch_glue_sync() -> None:
         env.stack.append(plain)
 
     glue.StateTaskServiceGlue._eval_integration_pattern = wait
+
+
+def patch_update_job() -> None:
+    "moto can't change a job, which the provider takes for a reason to try for minutes."
+    from moto.core.responses import ActionResult
+    from moto.glue.responses import GlueResponse
+
+    def update_job(response: Any) -> Any:
+        job = response.glue_backend.get_job(response._get_param("JobName"))
+        for name, value in response._get_param("JobUpdate").items():
+            setattr(job, re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(), value)
+        return ActionResult({"JobName": job.name})
+
+    GlueResponse.update_job = update_job
 
 
 def patch_sdk_names() -> None:

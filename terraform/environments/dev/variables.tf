@@ -50,6 +50,7 @@ variable "jobs" {
     workers         = number
     timeout_minutes = number
     at_once         = number
+    engine          = string
   }))
 }
 

@@ -12,7 +12,7 @@ variables {
   kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/1"
   release            = "abc"
   api                = { url = "https://api.example/v1", rate_per_s = 10, history_days = 3 }
-  jobs               = { for job in ["check", "extract", "promote"] : job => { worker_type = "G.1X", workers = 2, timeout_minutes = 60, at_once = job == "extract" ? 4 : 1 } }
+  jobs               = { for job in ["check", "extract", "promote"] : job => { worker_type = "G.1X", workers = 2, timeout_minutes = 60, at_once = job == "extract" ? 4 : 1, engine = job == "promote" ? "spark" : "duckdb" } }
   log_retention_days = 30
 }
 

@@ -89,14 +89,13 @@ resource "aws_glue_job" "this" {
     "--time_limit_s"                    = tostring(each.value.timeout_minutes * 60 - 120) # ends itself first, and keeps its record
     "--SMARTSENSOR_LAKE"                = local.lake
     "--SMARTSENSOR_ENVIRONMENT"         = var.name
-    "--SMARTSENSOR_ENGINE"              = each.key == "promote" ? "spark" : "duckdb"
+    "--SMARTSENSOR_ENGINE"              = each.value.engine
     "--SMARTSENSOR_API_URL"             = var.api.url
     "--SMARTSENSOR_API_SECRET"          = aws_secretsmanager_secret.api.arn
     "--SMARTSENSOR_RATE_PER_S"          = tostring(var.api.rate_per_s) # of all jobs together: they share it by notes in the lake
     "--SMARTSENSOR_HISTORY_DAYS"        = tostring(var.api.history_days)
-    "--additional-python-modules"       = "${local.release}/requirements.txt"
-    "--python-modules-installer-option" = "-r"
-    "--extra-py-files"                  = "${local.release}/smartsensor.whl"
+    "--additional-python-modules"       = "${local.release}/smartsensor.gluewheels.zip" # a zip of wheels, as Glue 5 takes it
+    "--python-modules-installer-option" = "--no-index"                                  # a package index is not asked
     "--enable-metrics"                  = "true"
     "--enable-observability-metrics"    = "true"
     "--enable-spark-ui"                 = "true"

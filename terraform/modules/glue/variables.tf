@@ -39,6 +39,7 @@ variable "jobs" {
     workers         = number
     timeout_minutes = number
     at_once         = number
+    engine          = string
   }))
 }
 

@@ -2,7 +2,7 @@
 locals {
   access = {
     check = {
-      read   = ["state/state/*", "state/runs/*", "artifacts/*"]
+      read   = ["raw/raw/*", "state/state/*", "state/runs/*", "artifacts/*"] # raw: to see what came late it counts what is there
       write  = ["state/runs/*", "state/state/budget/*"]
       delete = ["state/state/budget/*"] # who shares the API's rate just now
       list   = ["state/state/*", "state/runs/*"]
