@@ -56,17 +56,19 @@ class Due:
     window: Window
     rows: int | None  # that the source declares now; None where it does not count
     why: str = "new"  # new; gap: was to be read before; late: closed, but the source has more of it by now; backfill
+    where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; what is planned has none
 
     def as_json(self) -> dict[str, Any]:
         "Plain JSON values."
-        return {"resource": self.resource, "window": list(self.window.bounds), "rows": self.rows, "why": self.why}
+        where = {"where": [list(one) for one in self.where]} if self.where else {}
+        bounds = list(self.window.bounds)
+        return {"resource": self.resource, "window": bounds, "rows": self.rows, "why": self.why, **where}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Due":
         "The reverse of `as_json`."
-        return cls(
-            values["resource"], Window(*map(instant, values["window"])), values["rows"], values.get("why", "new")
-        )
+        window, where = Window(*map(instant, values["window"])), tuple((n, v) for n, v in values.get("where", ()))
+        return cls(values["resource"], window, values["rows"], values.get("why", "new"), where)
 
 # %% ../nbs/09_check.ipynb #d658595b
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['LARGE', 'SCHEMA', 'LakeError', 'NotFound', 'Vacuumed', 'Conflict', 'checked_key', 'Entry', 'Store', 'FolderReads',
            'Folder', 'bucket_of', 's3_filesystem', 'BucketReads', 'BucketLists', 'Bucket', 'known', 'Part', 'Manifest',
-           'manifest_key', 'ingest_date', 'part_key', 'newest_after', 'Log', 'QualifiedFile', 'Snapshot', 'store_at',
-           'Objects', 'Files', 'Lake', 'Retention', 'Waste', 'Vacuum', 'kept_versions', 'plan_vacuum', 'vacuum']
+           'shard_name', 'manifest_key', 'ingest_date', 'part_key', 'newest_after', 'Log', 'QualifiedFile', 'Snapshot',
+           'store_at', 'Objects', 'Files', 'Lake', 'Retention', 'Waste', 'Vacuum', 'kept_versions', 'plan_vacuum',
+           'vacuum']
 
 # %% ../nbs/08_lake.ipynb #ec303fb7
 import contextlib
@@ -23,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -588,7 +589,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One complete landed window."""
+    """One complete landed window, or a shard of one."""
 
     resource: str
     run: str
@@ -603,15 +604,20 @@ class Manifest:
     pages: int
     as_of: str | None  # the server's instant of the listing
     drift: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; () for a whole window
 
     @property
     def key(self) -> str:
         "Where it lies."
-        return manifest_key(self.resource, self.run, self.window)
+        return manifest_key(self.resource, self.run, self.window, self.where)
 
     @property
     def evidence(self) -> Evidence:
-        "What of it goes into the ledger."
+        "What of it goes into the ledger; LakeError for a shard: only whole windows are closed."
+        if self.where:
+            raise LakeError(
+                f"{self.key} is a shard of {self.window}: a window is closed when all of its shards are there"
+            )
         content = hashlib.sha256("".join(part.sha256 for part in self.parts).encode()).hexdigest()
         return Evidence(
             self.window,
@@ -628,7 +634,8 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         "Plain JSON values."
-        return {"schema": SCHEMA, **asdict(self), "window": list(self.window.bounds)}
+        values = {"schema": SCHEMA, **asdict(self), "window": list(self.window.bounds)}
+        return {name: value for name, value in values.items() if name != "where" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
@@ -637,11 +644,26 @@ class Manifest:
         fields = {name: value for name, value in values.items() if name != "schema"}
         fields["window"] = Window(*map(instant, values["window"]))
         fields["parts"] = tuple(Part(**part) for part in values["parts"])
+        fields["where"] = tuple((name, value) for name, value in values.get("where", ()))
         return cls(**{**fields, "drift": tuple(values["drift"])})
 
 # %% ../nbs/08_lake.ipynb #23ba7613
-def manifest_key(resource: str, run: str, window: Window) -> str:
-    "raw/<resource>/_manifests/<run>/<window>.json"
+def shard_name(
+    where: Sequence[tuple[str, str]],  # the filters of a shard
+) -> str:  # 16 hexadecimal digits: ids come from outside, and could be "../x"
+    "How a shard is called in paths."
+    return hashlib.sha256(json.dumps(where).encode()).hexdigest()[:16]
+
+
+def manifest_key(
+    resource: str,
+    run: str,
+    window: Window,
+    where: Sequence[tuple[str, str]] = (),  # of a shard, which is no more than progress of its window
+) -> str:
+    "raw/<resource>/_manifests/<run>/<window>.json; of a shard, raw/<resource>/_progress/<run>/<window>/<shard>.done.json"
+    if where:
+        return f"raw/{resource}/_progress/{run}/{window.key}/{shard_name(where)}.done.json"
     return f"raw/{resource}/_manifests/{run}/{window.key}.json"
 
 
@@ -659,9 +681,11 @@ def part_key(
     run: str,
     window: Window,
     number: int,  # from 0
+    where: Sequence[tuple[str, str]] = (),  # of a shard
 ) -> str:
-    "raw/<resource>/ingest_date=…/run_id=…/window=…/part-00000.parquet"
-    return f"raw/{resource}/ingest_date={ingest_date(run)}/run_id={run}/window={window.key}/part-{number:05}.parquet"
+    "raw/<resource>/ingest_date=…/run_id=…/window=…/part-00000.parquet; of a shard, part-<shard>-00000.parquet"
+    name = f"part-{shard_name(where)}-{number:05}" if where else f"part-{number:05}"
+    return f"raw/{resource}/ingest_date={ingest_date(run)}/run_id={run}/window={window.key}/{name}.parquet"
 
 # %% ../nbs/08_lake.ipynb #87fb1b97
 def newest_after(
@@ -970,11 +994,12 @@ class Vacuum:
 # %% ../nbs/08_lake.ipynb #12c1a4d9
 def _progress_waste(lake: Lake, runs: Mapping[str, set[str]], before: datetime) -> Iterator[Waste]:
     "Progress of windows that have landed, and of runs that have ended."
+    landed = cache(lake.exists)  # a window may have many shards
     for resource in lake.store.folders("raw"):
         for one in lake.store.entries(f"raw/{resource}/_progress"):
-            run, window = one.key.split("/")[3:5]
+            run, window = one.key.split("/")[3:5]  # a file, or the folder of its shards
             ended = "result.json" in runs.get(run, ()) and one.modified < before
-            if ended or lake.exists(f"raw/{resource}/_manifests/{run}/{window}"):
+            if ended or landed(f"raw/{resource}/_manifests/{run}/{window.removesuffix('.json')}.json"):
                 yield Waste("progress", **asdict(one))
 
 

@@ -8,7 +8,7 @@ __all__ = ['TEXT', 'WHOLE', 'REAL', 'FLAG', 'INSTANT', 'NAMEPLATE', 'ORGANIZATIO
 
 # %% ../nbs/05_resources.ipynb #5495ad8b
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -40,12 +40,15 @@ class Resource:
     export: int | None = (
         None  # a window of at least so many rows is read by export (incremental resources only); None: always by pages
     )
+    shard: int | None = None  # a window of at least so many rows, read by pages, is split into shards; None: never
+    shard_by: tuple[str, ...] = ()  # columns to split by, coarse to fine; the API filters on each, and lists its values
+    where: tuple[tuple[str, str], ...] = ()  # filters that hold in each request: what makes this a shard of the whole
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
-        named = [*self.key, *self.version, self.incremental_field, self.event_field]
+        named = [*self.key, *self.version, self.incremental_field, self.event_field, *self.shard_by]
         unknown = {name for name in named if name and name not in self.schema.names}
         if unknown or not self.key:
             raise ValueError(f"resource {self.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
@@ -55,6 +58,8 @@ class Resource:
             raise ValueError(
                 f"resource {self.name}: only windows of an incremental resource can be exported, from 0 rows up"
             )
+        if self.shard is not None and (self.shard < 1 or not self.shard_by):
+            raise ValueError(f"resource {self.name}: shards need columns to split by, and at least one row")
         if self.step <= timedelta(0) or self.lookback < timedelta(0):
             raise ValueError(f"resource {self.name}: step must be above zero and lookback not below it")
 
@@ -68,11 +73,18 @@ class Resource:
         "The partition column of qualified: `measured_date` for `measured_at`; None where it is not partitioned."
         return None if self.event_field is None else self.event_field.removesuffix("_at") + "_date"
 
+    def only(self, name: str, value: str) -> "Resource":
+        "A shard: the rows of one value of a filter, of a plant say."
+        if name in dict(self.where):
+            raise ValueError(f"resource {self.name}: {name} is {dict(self.where)[name]!r} already")
+        return replace(self, where=(*self.where, (name, value)))
+
     def filters(self, window: "Window") -> dict[str, str]:
-        "The query that asks for a window; {} for a snapshot, which has no time filter."
-        if self.mode == "snapshot":
-            return {}
-        return dict(zip((self.since_param, self.before_param), window.bounds, strict=True))
+        "The query that asks for a window; a snapshot has no time filter."
+        times = (
+            () if self.mode == "snapshot" else zip((self.since_param, self.before_param), window.bounds, strict=True)
+        )
+        return dict(times) | dict(self.where)
 
     def walk(
         self,
@@ -164,6 +176,8 @@ MEASUREMENTS = Resource(
     lookback=timedelta(minutes=30),
     step=timedelta(hours=6),
     export=250_000,
+    shard=500_000,
+    shard_by=("plant_id", "sensor_id"),
 )  # fmt: skip
 EVENTS = Resource(
     "events",
