@@ -8,7 +8,8 @@ __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXP
            'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip',
            'common', 'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export',
            'cost', 'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told',
-           'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'discover']
+           'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day',
+           'capacity', 'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
 import json
@@ -844,6 +845,64 @@ def resume_backfill(
         return [*landed, *(replace(one, window=window) for one, (kept, _) in rest for window in kept)], notes
 
     return _asked(client, lake, wish.chosen(), settings, begun.run, plan)
+
+# %% ../nbs/09_check.ipynb #e0978403
+@dataclass(frozen=True)
+class Glue:
+    """What a job takes on AWS Glue."""
+
+    workers: int = 2  # of a job, its driver included
+    dpu: float = 1.0  # of a worker; G.1X: 1, G.2X: 2
+    start_s: float = 45.0  # until a job's own work begins: assumed, see the runbook
+    least_s: float = 60.0  # billed of a job, however short
+    landed_per_s: float = 216_000.0  # rows, by `make bench`
+    promoted_per_s: float = 200_000.0  # rows, gate included
+    still: int = 45  # requests of a run in which nothing is due: check, small resources, counts
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a schedule comes to."""
+
+    runs_a_day: int
+    rows: int  # a run
+    requests: int  # a day
+    reading_s: float  # a run: the slower of API and machine
+    dpu_minutes: float  # a run
+    dpu_hours: float  # a month of 30 days
+
+
+def rows_of_a_day(
+    client: Client,
+    resources: Sequence[Resource],
+    until: datetime,  # UTC: the day before it
+) -> int:
+    "Rows that changed in a day, as the source counts them; snapshots are read whole in each run and left out."
+    day = Window(until - timedelta(days=1), until)
+    return sum(client.count(one, day) or 0 for one in resources if one.mode == "incremental")
+
+
+def capacity(
+    rows_a_day: int,
+    runs_a_day: int,  # > 0
+    rate_per_s: float,  # requests a second that the API allows; 0: not limited
+    page_limit: int = 1000,  # rows a request
+    lanes: int = 3,  # extract and promote run once for each
+    glue: Glue = Glue(),
+) -> Capacity:
+    "What it takes to read so many rows a day in so many runs."
+    if runs_a_day < 1:
+        raise ValueError(f"a schedule has at least one run a day, not {runs_a_day}")
+    rows = math.ceil(rows_a_day / runs_a_day)
+    requests = glue.still + math.ceil(rows / page_limit)
+    reading_s = max(rows / glue.landed_per_s, requests / rate_per_s if rate_per_s else 0.0)
+    idle = [0.0] * (1 + 2 * (lanes - 1))  # check, and lanes in which little is due
+    jobs = [max(glue.start_s + work, glue.least_s) for work in [*idle, reading_s, rows / glue.promoted_per_s]]
+    minutes = sum(jobs) * glue.workers * glue.dpu / 60
+    return Capacity(
+        runs_a_day, rows, requests * runs_a_day, round(reading_s, 1), round(minutes, 1),
+        round(minutes * runs_a_day * 30 / 60, 1),
+    )  # fmt: skip
 
 # %% ../nbs/09_check.ipynb #243cc842
 def discover(

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'WIDE', 'out', 'err', 'LakeOption', 'EngineOption', 'SimulateOption', 'ResourceOption', 'RunOption',
-           'PlannedOption', 'MUCH_ROWS', 'MUCH_S', 'FIGURES', 'kernel', 'ledger_app', 'SomeResources', 'exports_app',
-           'home', 'settled', 'reconciliation', 'show', 'run', 'check', 'extract', 'promote', 'due_table', 'plan',
-           'comparison', 'backfill', 'discover', 'docs', 'lab', 'install', 'simulate', 'replay', 'ledger_show',
-           'ledger_gaps', 'ledger_verify', 'vacuum', 'exports_list', 'exports_cancel', 'exports_sweep', 'main']
+           'PlannedOption', 'RunsOption', 'MUCH_ROWS', 'MUCH_S', 'FIGURES', 'kernel', 'ledger_app', 'SomeResources',
+           'exports_app', 'home', 'settled', 'reconciliation', 'show', 'run', 'check', 'extract', 'promote',
+           'due_table', 'schedules', 'plan', 'comparison', 'backfill', 'discover', 'docs', 'lab', 'install', 'simulate',
+           'replay', 'ledger_show', 'ledger_gaps', 'ledger_verify', 'vacuum', 'exports_list', 'exports_cancel',
+           'exports_sweep', 'main']
 
 # %% ../nbs/16_cli.ipynb #5bfe07d8
 import contextlib
@@ -317,10 +318,47 @@ def _say_notes(notes: Sequence[str]) -> None:
         err.print(f"Note: {note}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
+def schedules(
+    rows_a_day: int,
+    runs_a_day: Sequence[int],
+    rate_per_s: float,  # requests a second
+    page_limit: int,
+) -> Table:
+    "What runs so often come to, on AWS Glue with jobs as small as they can be."
+    from smartsensor.check import Glue, capacity
+
+    table = Table(title=f"Schedules, at {rows_a_day:,} new rows a day", title_justify="left", title_style="bold")
+    for name in (
+        "runs a day",
+        "rows a run",
+        "requests a day",
+        "reading, s a run",
+        "DPU-minutes a run",
+        "DPU-hours a month",
+    ):
+        table.add_column(name, justify="right")
+    for runs in runs_a_day:
+        one = capacity(rows_a_day, runs, rate_per_s, page_limit, glue=Glue())
+        figures = (one.runs_a_day, one.rows, one.requests, round(one.reading_s, 1), one.dpu_minutes, one.dpu_hours)
+        table.add_row(*(f"{figure:,}" for figure in figures))
+    return table
+
+
+RunsOption = Annotated[
+    list[int] | None,
+    typer.Option("--runs-a-day", min=1, help="A schedule to look at; may be repeated; default 1, 4, 24."),
+]
+
+
 @app.command()
-def plan(lake: LakeOption = None, simulate: SimulateOption = False, resource: ResourceOption = None) -> None:
-    """Say what a run would read now, what it costs, how late rows are, and which lookback would do. Reads and changes nothing else."""
-    from smartsensor.check import check, goes_by_export, measure_lateness, raise_if_failed, told
+def plan(
+    lake: LakeOption = None,
+    simulate: SimulateOption = False,
+    resource: ResourceOption = None,
+    runs_a_day: RunsOption = None,
+) -> None:
+    """Say what a run would read now, what schedules cost, how late rows are, and which lookback would do. Reads and changes nothing else."""
+    from smartsensor.check import check, goes_by_export, measure_lateness, raise_if_failed, rows_of_a_day, told
     from smartsensor.runner import connect
 
     with settled(lake, None, simulate) as settings:
@@ -328,6 +366,9 @@ def plan(lake: LakeOption = None, simulate: SimulateOption = False, resource: Re
         report = check(client, store, resources, settings, new_run_id(datetime.now(UTC)))
         raise_if_failed(report)
         _say_plan(report, sum(goes_by_export(client, one) for one in report.due))
+        if report.until is not None:
+            rows, api = rows_of_a_day(client, resources, report.until), settings.api
+            out.print("\n", schedules(rows, runs_a_day or (1, 4, 24), api.rate_per_s, api.page_limit), sep="")
         for one in resources:
             if lateness := measure_lateness(store, one):
                 out.print("\n" + told(lateness), highlight=False, markup=False, soft_wrap=True)

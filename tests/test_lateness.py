@@ -257,6 +257,8 @@ def test_plan_says_what_is_due_and_how_late_rows_are(shared: Shared, tmp_path: P
         "What is due",
         "requests (by pages)",
         "MB of raw",
+        "Schedules, at",
+        "DPU-hours a month",
         "received_at less event time",
         "recommended",
         "a day",
