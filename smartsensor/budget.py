@@ -253,9 +253,10 @@ class Share:
 
     def _others(self) -> Iterator[dict[str, float]]:
         for key in self._notes.list(NOTES):
-            with contextlib.suppress(ValueError, LookupError):
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # no note, or none any more
                 if key != self._key:
-                    yield dict(json.loads(self._read(key)))
+                    note = json.loads(self._read(key))
+                    yield {name: float(note[name]) for name in ("at", "refused_until")}
 
     def _read(self, key: str) -> bytes:
         try:

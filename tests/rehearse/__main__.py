@@ -337,7 +337,7 @@ def gate_holds(act: Rehearsal, api: Any) -> None:
         {
             "type": "expect_table_row_count_to_be_between",
             "kwargs": {"min_value": 10**9},
-            "meta": {},
+            "meta": {"name": "many-plants", "why": "Played by the rehearsal: no fleet has so many."},
             "severity": "critical",
         }
     )
