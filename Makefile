@@ -62,7 +62,7 @@ rehearse: ## Deploy to an emulator on this machine by Terraform, run the pipelin
 	@$(environment) test
 	@$(bin)/python tests/rehearse $(if $(FAULTS),--faults $(FAULTS))
 
-dist: ## Build the wheel and the exact pins for AWS Glue 5.1 (CHECK=1 installs them into a clean environment and runs jobs there)
+dist: ## Pack the wheel and all that AWS Glue 5.1 lacks into one zip (CHECK=1 installs them into a clean environment and runs jobs there)
 	@$(environment) test
 	@$(bin)/python .ci/dist.py $(if $(filter 1 yes true,$(CHECK)),--check)
 

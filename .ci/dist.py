@@ -1,7 +1,7 @@
 """Build what a Glue job installs into dist/: `.venv/bin/python .ci/dist.py`, with --check to try it out in a clean environment.
 
 The wheel of this checkout; requirements-glue-5.1.txt, the exact pins (with hashes) of what the package needs and Glue 5.1 does
-not ship, or ships too old; and, with --wheelhouse, all of these as one smartsensor-VERSION.gluewheels.zip, which a job installs from S3 with no
+not ship, or ships too old; and all of these as one smartsensor-VERSION.gluewheels.zip, which a job installs from S3 with no
 internet (--additional-python-modules s3://.../it, --python-modules-installer-option --no-index). The pins are those of
 .ci/requirements/run.txt, so of poetry.lock.
 """
@@ -153,24 +153,18 @@ def submit(python: Path, job: str, folder: Path, env: dict[str, str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--wheelhouse", action="store_true", help="pack the wheels of all pins for a job with no internet"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="pack them, and try them in a clean environment; some minutes"
-    )
+    parser.add_argument("--check", action="store_true", help="try it in a clean environment; some minutes")
     options = parser.parse_args()
     DIST.mkdir(exist_ok=True)
     for old in DIST.glob("smartsensor-*"):
         old.unlink()
     wheel, requirements = build(DIST), write_requirements()
     count = len(pins(installed_by_a_job()))
+    packed = pack(wheel, requirements)
     made = [f"{wheel.relative_to(ROOT)} and {count} pins in {requirements.relative_to(ROOT)}"]
-    if options.wheelhouse or options.check:
-        packed = pack(wheel, requirements)
-        made.append(f"{packed.relative_to(ROOT)} of {packed.stat().st_size / 1e6:.0f} MB")
-        if options.check:
-            made.append(check(packed))
+    made.append(f"{packed.relative_to(ROOT)} of {packed.stat().st_size / 1e6:.0f} MB")
+    if options.check:
+        made.append(check(packed))
     print("; ".join(made))
     return 0
 

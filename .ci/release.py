@@ -1,7 +1,7 @@
 """Put a release into the artifacts bucket: `.venv/bin/python .ci/release.py --bucket NAME --release ID`.
 
 What Glue jobs run lies below releases/<ID>/: the package with all that it needs and Glue has not (packed by
-`.ci/dist.py --wheelhouse`, so that no job asks a package index at night), the job notebooks with their entry, the suites. Both the deployment workflow and the rehearsal call this. Credentials and end point come from the environment, as boto3 has it.
+`.ci/dist.py`, so that no job asks a package index at night), the job notebooks with their entry, the suites. Both the deployment workflow and the rehearsal call this. Credentials and end point come from the environment, as boto3 has it.
 """
 
 import argparse
@@ -48,9 +48,7 @@ def find_wheels() -> Path:
     "What .ci/dist.py packed last."
     found = sorted((ROOT / "dist").glob("*.gluewheels.zip"))
     if len(found) != 1:
-        sys.exit(
-            f"{len(found)} files dist/*.gluewheels.zip: run .venv/bin/python .ci/dist.py --wheelhouse, or name one by --wheels"
-        )
+        sys.exit(f"{len(found)} files dist/*.gluewheels.zip: run make dist, or name one by --wheels")
     return found[0]
 
 
