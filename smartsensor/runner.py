@@ -424,7 +424,8 @@ def swallowed(
 
 
 _SESSION_FAULT = re.compile(
-    r"(?m)^(Exception encountered while .*|Current session is in an unhealthy .*|Timeout occurred with statement.*)$"
+    r"(?m)^(Exception encountered\b.*|Current session is in an unhealthy .*|Timeout occurred with statement.*"
+    r"|An error occurred \(\w+\) when calling the \w+ operation.*)$"
 )
 
 # %% ../nbs/14_runner.ipynb #e52c285e

@@ -24,7 +24,17 @@ from nbclient.exceptions import DeadKernelError
 
 from smartsensor import runner
 from smartsensor.engines import find_java
-from smartsensor.runner import CELL_MAGICS, KERNEL, LINE_MAGICS, install_kernel, kernel_path, read_order, run_job, typed
+from smartsensor.runner import (
+    CELL_MAGICS,
+    KERNEL,
+    LINE_MAGICS,
+    install_kernel,
+    kernel_path,
+    read_order,
+    run_job,
+    swallowed,
+    typed,
+)
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "glue_notebooks"
@@ -256,6 +266,22 @@ def test_a_session_that_never_started_is_no_success(
     monkeypatch.setattr(runner, "write_kernel", write_swallowing)
     assert outcome(tmp_path, "print('never seen')") == 1
     assert "SessionFailed: Exception encountered while creating session" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("Exception encountered: no role\n", True),
+        ("An error occurred (ExpiredTokenException) when calling the CreateSession operation: expired\n", True),
+        ("Current session is in an unhealthy state: STOPPED\n", True),
+        ("FutureWarning: in a future version An error occurred (X) when calling the Y operation\n", False),
+    ],
+)
+def test_what_glues_kernel_says_of_a_session_is_a_fault(text: str, fault: bool) -> None:
+    told = nbformat.v4.new_output("stream", name="stderr", text=text)
+    cell = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[told])
+    said = swallowed(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode())
+    assert said == (("SessionFailed", text.strip()) if fault else None)
 
 
 # --- the entry: all of it from S3 ---------------------------------------------------------------------------------
