@@ -290,6 +290,31 @@ def test_links_of_the_index_hold_in_the_readme() -> None:
     assert readme.relink(source + code + source) == linked + code + linked
 
 
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def refused(*workflows: Path) -> str:
+    "What GitHub's schema says against some workflows; nothing where they are as they must be."
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    ended = subprocess.run([*command, *map(str, workflows)], capture_output=True, text=True, timeout=120)
+    return ended.stdout + ended.stderr if ended.returncode else ""
+
+
+def test_workflows_are_what_github_takes(tmp_path: Path) -> None:
+    assert len(WORKFLOWS) == 3
+    assert refused(*WORKFLOWS) == ""
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("on: push\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    steps:\n      - runs: make\n")
+    assert "runs" in refused(wrong)
+
+
+def test_no_script_of_a_workflow_holds_an_expression() -> None:
+    "What comes from outside reaches a script as a variable, so that nothing of it can be run."
+    for path in WORKFLOWS:
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            assert not [step for step in job.get("steps", []) if "${{" in step.get("run", "")], path.name
+
+
 def test_workflow_runs_what_a_developer_runs() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     assert workflow["permissions"] == {"contents": "read"}
