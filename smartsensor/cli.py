@@ -325,7 +325,7 @@ def schedules(
     page_limit: int,
 ) -> Table:
     "What runs so often come to, on AWS Glue with jobs as small as they can be."
-    from smartsensor.check import Glue, capacity
+    from smartsensor.check import capacity
 
     table = Table(title=f"Schedules, at {rows_a_day:,} new rows a day", title_justify="left", title_style="bold")
     for name in (
@@ -338,7 +338,7 @@ def schedules(
     ):
         table.add_column(name, justify="right")
     for runs in runs_a_day:
-        one = capacity(rows_a_day, runs, rate_per_s, page_limit, glue=Glue())
+        one = capacity(rows_a_day, runs, rate_per_s, page_limit)
         figures = (one.runs_a_day, one.rows, one.requests, round(one.reading_s, 1), one.dpu_minutes, one.dpu_hours)
         table.add_row(*(f"{figure:,}" for figure in figures))
     return table

@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "rehearse"))
 
-from emulator import Asked, asked_of, holds, like, matches  # noqa: E402
+from emulator import Asked, asked_of, holds, like, matches, object_of  # noqa: E402
 from workflow import Job, checkout, filled  # noqa: E402
 
 AUTH = "AWS4-HMAC-SHA256 Credential=smartsensor-dev-extract/20261120/eu-central-1/s3/aws4_request, SignedHeaders=host"
@@ -76,6 +76,12 @@ def test_a_statement_allows_what_it_names_only() -> None:
     other = {"Effect": "Deny", "Action": "s3:PutObject", "NotResource": "arn:aws:s3:::raw/state/*"}
     assert matches(other, Asked("s3:PutObject", "arn:aws:s3:::raw/raw/a", {}))
     assert not matches(other, Asked("s3:PutObject", "arn:aws:s3:::raw/state/a", {}))
+
+
+@pytest.mark.parametrize("line", ["", "{", "{'metric': 1}", "[1]", "3", "a line"])
+def test_a_line_that_is_no_object_is_no_figure(line: str) -> None:
+    assert object_of(line) == {}
+    assert object_of('{"metric": "rows_landed", "value": 3}')["value"] == 3
 
 
 def job(folder: Path, *steps: dict[str, Any]) -> Job:

@@ -113,6 +113,15 @@ def resource_of(service: str, values: Mapping[str, Any]) -> str:
     return str(values.get("SecretId") or values.get("stateMachineArn") or values.get("TopicArn") or "*")
 
 
+def object_of(line: str) -> dict[str, Any]:
+    "What a line of a log holds as JSON; {} where it is anything else, which no filter matches."
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def alias_of(key: str) -> str:
     "The name that a key goes by."
     from moto.backends import get_backend
@@ -571,7 +580,7 @@ class Emulator:
             if wanted is None:
                 raise ValueError(f"{one['filterPattern']}: this emulator knows no such pattern")
             for line in lines:
-                found = json.loads(line) if line.startswith("{") else {}
+                found = object_of(line)
                 if found.get(wanted[1]) == wanted[2]:
                     for made in one["metricTransformations"]:
                         value = found[made["metricValue"].removeprefix("$.")]

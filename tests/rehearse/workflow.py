@@ -42,13 +42,13 @@ class Job:
         "Those that are shell."
         return [step for step in self.job["steps"] if "run" in step]
 
-    def run(self, step: Mapping[str, Any], more: Mapping[str, str] = {}) -> None:
+    def run(self, step: Mapping[str, Any]) -> None:
         "Run one step as GitHub's runner does; RuntimeError with its output when it fails."
         env = {name: filled(str(value), self.values) for name, value in step.get("env", {}).items()}
         folder = self.checkout / filled(step.get("working-directory", "."), self.values)
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", filled(step["run"], self.values)],
-            cwd=folder, env={**self.env, **env, **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=folder, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=3600,
         )  # fmt: skip
         self.told[step["name"]] = done.stdout
