@@ -27,9 +27,9 @@ docs: ## Open the data-quality pages of the lake
 	@$(environment) run
 	@$(bin)/smartsensor docs $(lake)
 
-lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only
+lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only (ARGS="--no-browser" for JupyterLab itself)
 	@$(environment) lab
-	@$(bin)/smartsensor lab $(lake)
+	@$(bin)/smartsensor lab $(lake) $(if $(ARGS),-- $(ARGS))
 
 test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 	@$(environment) test
@@ -75,7 +75,7 @@ spark41: ## Run the Spark tests on Spark 4.1, which AWS Glue 6.0 has
 	@$(bin)/python .ci/spark41.py
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
-	@$(environment) test
+	@$(environment) lab
 	@$(bin)/ruff format --quiet .
 	@$(bin)/nbdev_clean
 	@$(bin)/nbdev_export
