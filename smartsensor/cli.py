@@ -538,6 +538,9 @@ def lab(
     lake: LakeOption = None,
     simulate: Annotated[bool, typer.Option(help="Serve the simulator beside it, so that every notebook runs.")] = True,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8888,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="JupyterLab's own options, after --, e.g. -- --no-browser")
+    ] = None,
 ) -> None:
     """Open the notebooks in JupyterLab, with the simulator beside it."""
     from smartsensor.config import as_env
@@ -545,11 +548,18 @@ def lab(
 
     if shutil.which("jupyter-lab") is None and not (Path(sys.executable).parent / "jupyter-lab").exists():
         raise ConfigError("JupyterLab is not installed here: `make lab` installs and opens it")
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []  # without it JupyterLab refuses, in a container say
+    if as_root:
+        err.print(
+            "You are root: JupyterLab is started with --allow-root. It listens on 127.0.0.1 only.", highlight=False
+        )
     with settled(str(Path(lake or "lake").absolute()), None, simulate) as settings, kernel_path() as kernels:
         command = [
             sys.executable,
             "-m",
             "jupyterlab",
+            *(arguments or []),
+            *as_root,
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}",
             f"--ServerApp.root_dir={home()}",

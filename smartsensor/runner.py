@@ -6,10 +6,10 @@
 __all__ = ['Told', 'WAITING', 'EXIT_CODES', 'KERNEL', 'LINE_MAGICS', 'CELL_MAGICS', 'LEASE_S', 'JOBS', 'BACKFILL', 'new_run_id',
            'connect', 'reporting', 'JobFailed', 'code_of', 'write_kernel', 'install_kernel', 'kernel_path',
            'spark_settings', 'apply_conf', 'line_magics', 'cell_magics', 'load_ipython_extension', 'Executed',
-           'refuse_unknown', 'execute', 'Ended', 'Terminated', 'TimedOut', 'swallowed', 'Pages', 'as_page', 'Busy',
-           'Fenced', 'Claim', 'claim', 'refuse_busy', 'renew', 'held', 'guard', 'Outcome', 'unfinished', 'newest_run',
-           'run_pipeline', 'open_backfills', 'run_backfill', 'Order', 'read_order', 'typed', 'fetched', 'ending',
-           'figures', 'run_job']
+           'refuse_unknown', 'execute', 'Ended', 'Terminated', 'TimedOut', 'swallowed', 'tool_folders', 'Pages',
+           'as_page', 'Busy', 'Fenced', 'Claim', 'claim', 'refuse_busy', 'renew', 'held', 'guard', 'Outcome',
+           'unfinished', 'newest_run', 'run_pipeline', 'open_backfills', 'run_backfill', 'Order', 'read_order', 'typed',
+           'fetched', 'ending', 'figures', 'run_job']
 
 # %% ../nbs/14_runner.ipynb #cde51b10
 import ast
@@ -365,7 +365,11 @@ def execute(
         told.touch()
         with (
             _shown(told, job),
-            _environment(as_env(settings) | {"SMARTSENSOR_PROGRESS": str(told), "JUPYTER_PATH": kernels}),
+            _environment(
+                as_env(settings)
+                | tool_folders(Path(folder))
+                | {"SMARTSENSOR_PROGRESS": str(told), "JUPYTER_PATH": kernels}
+            ),
         ):
             error = _papermill(notebook, copy, parameters, log)
         executed = copy.read_bytes() if copy.exists() else notebook.read_bytes()
@@ -439,6 +443,19 @@ def _shown(told: Path, name: str) -> Iterator[None]:
     finally:
         done.set()
         drawer.join()
+
+
+def tool_folders(
+    folder: Path,  # temporary, ours
+    env: Mapping[str, str] = os.environ,
+) -> dict[str, str]:  # variables; none where the home folder can be written to
+    "Where IPython, Jupyter and matplotlib write when they cannot in the home folder; each warns of it else."
+    try:
+        with tempfile.TemporaryFile(dir=env.get("HOME") or Path.home()):
+            return {}
+    except (OSError, RuntimeError):  # RuntimeError: this user has no home folder
+        names = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")
+        return {name: tempfile.mkdtemp(prefix=f"{name.lower()}-", dir=folder) for name in names if name not in env}
 
 
 @contextlib.contextmanager

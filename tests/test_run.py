@@ -13,7 +13,9 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from smartsensor.cli import app
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.lake import Lake
 from smartsensor.resources import RESOURCES
@@ -196,3 +198,45 @@ def test_usage_and_configuration_end_with_2(tmp_path: Path) -> None:
         )
         assert ended.returncode == 2, ended.stderr
         assert says in ended.stderr
+
+
+def test_a_home_folder_that_cannot_be_written_to_is_not_mentioned(tmp_path: Path) -> None:
+    "IPython, Jupyter and matplotlib write there by themselves, and warn or fail. /proc refuses root too."
+    left_out = ("SMARTSENSOR_", "IPYTHONDIR", "JUPYTER_", "MPLCONFIGDIR", "XDG_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    command = [sys.executable, "-m", "smartsensor.cli", "run", "--simulate", "--resource", "plants", "--days", "1"]
+    ended = subprocess.run(
+        [*command, "--lake", str(tmp_path / "lake")],
+        cwd=ROOT,
+        env={**env, "HOME": "/proc" if sys.platform == "linux" else "/dev/null"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    said = (ended.stdout + ended.stderr).lower()
+    assert not [word for word in ("ipython", "jupyter", "matplotlib", "warning", "/proc") if word in said], said
+
+
+@pytest.mark.parametrize(("user", "passed"), [(0, True), (1000, False)])
+def test_lab_hands_options_on_and_stays_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, passed: bool
+) -> None:
+    "What JupyterLab is started with; root is refused by JupyterLab itself unless it is allowed."
+    seen: list[list[str]] = []
+
+    def started_with(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    for name in ("API_URL", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.setenv(f"SMARTSENSOR_{name}", "https://api.example.invalid")
+    monkeypatch.setattr("smartsensor.cli.os.geteuid", lambda: user)
+    monkeypatch.setattr("smartsensor.cli.subprocess.run", started_with)
+    words = ["lab", "--no-simulate", "--lake", str(tmp_path), "--", "--no-browser", "--ServerApp.ip=0.0.0.0"]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 0, ended.output
+    (command,) = seen
+    assert "--no-browser" in command
+    assert ("--allow-root" in command) == ("--allow-root" in ended.output) == passed
+    assert [word for word in command if word.startswith("--ServerApp.ip=")][-1] == "--ServerApp.ip=127.0.0.1"
