@@ -10,6 +10,23 @@ bin         := .venv/bin
 environment := .ci/python .ci/environment.py
 lake         = $(if $(LAKE),--lake "$(LAKE)")
 
+# A variable that the target does not take would be without effect, so it is refused; so is a switch that is neither on nor off.
+takes_run := LAKE ENGINE DAYS RESET
+takes_docs := LAKE
+takes_lab := LAKE
+takes_test := ONLY
+takes_bench := ROWS ROUNDS
+takes_kills := KILLS
+takes_rehearse := FAULTS
+takes_dist := CHECK
+takes_spark := WINDOWS KEEP
+takes_lock := UPDATE
+taken   := PYTHON $(foreach target,$(MAKECMDGOALS),$(takes_$(target)))
+given   := $(foreach name,LAKE ENGINE DAYS RESET $(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
+useless := $(sort $(filter-out $(taken),$(given)))
+$(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
+$(foreach name,RESET CHECK UPDATE,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
+
 .PHONY: help run docs lab test bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from .client import ApiError, AuthError, BadRequest, Client, Forbidden
-from .config import Settings
+from .config import ConfigError, Settings
 from .lake import Lake, manifest_key
 from .paginate import CursorPaging
 from .resources import RESOURCES, Resource, choose
@@ -778,10 +778,10 @@ class Backfill:
         )
 
     def chosen(self) -> list[Resource]:
-        "The resources; ValueError for one that is always listed whole."
+        "The resources; ConfigError for one that is always listed whole."
         whole = [name for name in self.resources if name in RESOURCES and RESOURCES[name].mode == "snapshot"]
         if whole:
-            raise ValueError(f"{', '.join(whole)}: listed whole by each run, there is no history to fill")
+            raise ConfigError(f"{', '.join(whole)}: listed whole by each run, there is no history to fill")
         return [resource for resource in choose(list(self.resources)) if resource.mode == "incremental"]
 
 # %% ../nbs/09_check.ipynb #5280a35a

@@ -8,7 +8,7 @@ __all__ = ['app', 'WIDE', 'out', 'err', 'LakeOption', 'EngineOption', 'SimulateO
            'exports_app', 'home', 'settled', 'reconciliation', 'show', 'run', 'check', 'extract', 'promote',
            'due_table', 'schedules', 'plan', 'comparison', 'backfill', 'discover', 'docs', 'lab', 'install', 'simulate',
            'replay', 'ledger_show', 'ledger_gaps', 'ledger_verify', 'vacuum', 'exports_list', 'exports_cancel',
-           'exports_sweep', 'main']
+           'exports_sweep', 'run_command', 'main']
 
 # %% ../nbs/16_cli.ipynb #5bfe07d8
 import contextlib
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,8 +29,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .config import PREFIX, ConfigError, Settings, load_settings
-from .lake import Lake, LakeError, NotFound
+from .config import PREFIX, ConfigError, Settings, debugging, load_settings, refuse_unknown
+from .lake import Lake, NotFound
 from .resources import choose
 from smartsensor.runner import (
     EXIT_CODES,
@@ -42,6 +43,8 @@ from smartsensor.runner import (
     new_run_id,
     refuse_busy,
     run_pipeline,
+    sentence,
+    unfinished,
 )
 
 if TYPE_CHECKING:  # it is slow to import, and most commands do without
@@ -61,11 +64,27 @@ app = typer.Typer(
 WIDE = None if sys.stdout.isatty() else 140  # where nobody looks at once, lines are not cut to a terminal's width
 out, err = Console(width=WIDE), Console(stderr=True, width=WIDE)
 
+
+def _named(value: str | None) -> str | None:
+    'An empty variable of a shell, --lake "$NOTHING", is not the default lake.'
+    if value is not None and not value.strip():
+        raise typer.BadParameter("it is empty: name a folder or s3://bucket/prefix, or leave --lake out")
+    return value
+
+
+def _known_engine(value: str | None) -> str | None:
+    if value not in (None, "duckdb", "spark"):
+        raise typer.BadParameter(f"{value!r}: there are duckdb and spark")
+    return value
+
+
 LakeOption = Annotated[
-    str | None, typer.Option("--lake", help="Folder or s3://bucket/prefix; default ./lake or SMARTSENSOR_LAKE.")
+    str | None,
+    typer.Option("--lake", callback=_named, help="Folder or s3://bucket/prefix; default ./lake or SMARTSENSOR_LAKE."),
 ]
 EngineOption = Annotated[
-    str | None, typer.Option("--engine", help="duckdb or spark; default duckdb or SMARTSENSOR_ENGINE.")
+    str | None,
+    typer.Option("--engine", callback=_known_engine, help="duckdb or spark; default duckdb or SMARTSENSOR_ENGINE."),
 ]
 SimulateOption = Annotated[bool, typer.Option("--simulate", help="Run against the built-in simulator on 127.0.0.1.")]
 ResourceOption = Annotated[
@@ -187,6 +206,25 @@ def _reset(root: str) -> None:
     shutil.rmtree(folder)
 
 
+def _say_history(lake: Lake, days: float, names: Sequence[str]) -> None:
+    "Only a first run looks at --days: refuse it where it asks for more than the lake holds, else say that it does nothing."
+    if left := unfinished(lake):
+        _say_notes([f"--days has no effect: run {left} goes on as it was planned"])
+        return
+    chosen = [one.name for one in choose(list(names)) if one.mode == "incremental"]
+    origins = {name: at for name in chosen if (at := lake.ledger(name).origin)}
+    since = datetime.now(UTC) - timedelta(days=days)
+    late = {name: at for name, at in origins.items() if at > since}
+    if late:
+        name, at = max(late.items(), key=lambda one: one[1])
+        raise ConfigError(
+            f"--days {days:g} is for the first run, and {lake.root} has begun ({name} at {at:%Y-%m-%dT%H:%MZ}): "
+            f"read what is older by `smartsensor backfill --from {since:%Y-%m-%d} --to {at:%Y-%m-%dT%H:%M:%SZ}`"
+        )
+    if origins:
+        _say_notes([f"--days {days:g} has no effect: it is for the first run, and {lake.root} reaches back further"])
+
+
 @app.command()
 def run(
     lake: LakeOption = None,
@@ -205,6 +243,9 @@ def run(
     with settled(lake, engine, simulate, **more) as settings:
         if reset:
             _reset(settings.lake)
+        choose(resource or [])  # before anything is claimed
+        if days is not None:
+            _say_history(Lake(settings.lake), days, resource or ())
         out.print(_beginning(settings, Lake(settings.lake)), highlight=False, soft_wrap=True)
         outcome = run_pipeline(settings, home() / "glue_notebooks", resource or ())
         if outcome.resumed:
@@ -219,6 +260,7 @@ def _job(
     job: str, lake: str | None, engine: str | None, simulate: bool, resource: list[str] | None, run_id: str | None
 ) -> None:
     with settled(lake, engine, simulate) as settings:
+        choose(resource or [])
         store = Lake(settings.lake)
         pages = Pages(store)
         name = run_id or new_run_id(datetime.now(UTC))
@@ -397,10 +439,13 @@ def comparison(
     return table
 
 
-def _date(text: str) -> datetime:
+def _date(option: str, text: str) -> datetime:
     from smartsensor.windows import instant
 
-    return instant(f"{text}T00:00:00Z" if len(text) == 10 else text).replace(microsecond=0)
+    try:
+        return instant(f"{text}T00:00:00Z" if len(text) == 10 else text).replace(microsecond=0)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{option} {text!r}: write 2026-11-01, or 2026-11-01T00:00:00Z ({error})") from None
 
 
 def _wish(
@@ -447,7 +492,12 @@ def backfill(
 
     if (begin is None) != (end is None):
         raise ConfigError("--from and --to go together")
-    new = Backfill(_date(begin), _date(end), tuple(resource or ()), force, newest_first) if begin and end else None
+    if begin is None and (force or newest_first or resource):
+        raise ConfigError("--resource, --force and --newest-first have no effect without --from and --to")
+    begins, ends = (_date(name, text) if text else None for name, text in (("--from", begin), ("--to", end)))
+    if begins and ends and begins >= ends:
+        raise ConfigError(f"--from {begin} does not come before --to {end}")
+    new = Backfill(begins, ends, tuple(resource or ()), force, newest_first) if begins and ends else None
     with settled(lake, engine, simulate, **({"THREADS": str(threads)} if threads else {})) as settings:
         store = Lake(settings.lake)
         refuse_busy(store, "backfill", datetime.now(UTC))
@@ -525,7 +575,7 @@ def docs(
     browser: Annotated[bool, typer.Option(help="Open it in the browser where there is one.")] = True,
 ) -> None:
     """Open the data-quality site of a lake."""
-    store = Lake(lake or os.environ.get(f"{PREFIX}LAKE") or "lake")
+    store = _opened(lake)
     if not store.exists("quality/index.html"):
         raise NotFound(f"{store.link('quality/index.html')} is not there yet; make it by `smartsensor run`")
     out.print(store.link("quality/index.html"), highlight=False, soft_wrap=True)
@@ -627,7 +677,7 @@ def replay(
     """Feed a recorded run through today's code, with no network, and compare the files byte by byte. Ends with 5 where they differ."""
     from smartsensor.extract import replay as again
 
-    store = Lake(lake or os.environ.get(f"{PREFIX}LAKE") or "lake")
+    store = _opened(lake)
     with tempfile.TemporaryDirectory(prefix="replay-") as folder:
         windows = again(store, run_id, Lake(into or folder), threads)
     out.print(_replay_table(run_id, windows))
@@ -655,7 +705,12 @@ SomeResources = Annotated[list[str] | None, typer.Argument(help="Resources; defa
 
 
 def _opened(lake: str | None) -> Lake:
-    return Lake(lake or os.environ.get(f"{PREFIX}LAKE") or "lake")
+    "A lake that is there: of one that is not, nothing would be missing, due or wrong."
+    refuse_unknown()
+    store = Lake(lake or os.environ.get(f"{PREFIX}LAKE") or "lake")
+    if not any(store.store.folders(zone) for zone in ("state", "runs", "raw")):
+        raise NotFound(f"there is no lake at {store.root}: name one by --lake or SMARTSENSOR_LAKE")
+    return store
 
 
 @ledger_app.command("show")
@@ -812,18 +867,44 @@ def exports_sweep(
     out.print(f"{len(removed)} removed", highlight=False)
 
 # %% ../nbs/16_cli.ipynb #ef45dda6
+_USAGE: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it does not export
+_GO_ON = {
+    "run": " What has landed stays; `make run` goes on from here.",
+    "backfill": " `smartsensor backfill` goes on from here.",
+}
+
+
+def run_command(
+    words: Sequence[str],  # without the name of the program
+) -> int:  # one of EXIT_CODES, or 130 after Ctrl-C
+    "Run one command. Whatever it raises becomes one sentence on standard error."
+    try:
+        traceback_wanted = debugging()
+        code = app(args=list(words), prog_name="smartsensor", standalone_mode=False) or 0
+    except _USAGE as error:
+        text = error.format_message()  # of a group without a command: its help
+        where = error.ctx.command_path if error.ctx else "smartsensor"
+        _say_error(text if text.startswith("Usage") else f"{where}: {text} ({where} --help)")
+        return 2
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if not isinstance(error, ConfigError) and traceback_wanted:
+            traceback.print_exc()
+        _say_error(f"smartsensor: {sentence(error)}")
+        return code_of(error)
+    if code == 130:
+        _say_error(f"Interrupted.{_GO_ON.get(next(iter(words), ''), '')}")
+    return int(code)
+
+
+def _say_error(text: str) -> None:
+    err.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def main() -> None:
     "The console script."
-    from smartsensor.client import ApiError
-
-    try:
-        app()
-    except (ConfigError, LakeError, ApiError, JobFailed, ValueError) as error:
-        err.print(f"smartsensor: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(code_of(error))
-    except KeyboardInterrupt:
-        err.print("Interrupted. What has landed stays; run again to go on from there.", highlight=False)
-        sys.exit(130)
+    sys.exit(run_command(sys.argv[1:]))
 
 # %% ../nbs/16_cli.ipynb #4fb303fa
 if __name__ == "__main__" and "__file__" in globals():  # python -m smartsensor.cli; not in the notebook

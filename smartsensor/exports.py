@@ -48,6 +48,7 @@ from smartsensor.client import (
     redact,
     retry_after_s,
 )
+from .config import ConfigError
 from .paginate import EXTRA, CursorPaging, decode
 from .resources import Resource
 from .windows import Window, instant, rfc3339
@@ -915,10 +916,10 @@ def sweep(
 def cancel(
     exporter: Exporter,
     export_id: str,
-) -> Handle:  # ValueError where no log knows it
+) -> Handle:  # ConfigError where no log knows it
     "Cancel one export, here and at the server; a run that waits for it ends and says so."
     for handle in open_exports(exporter.lake):
         if handle.export_id == export_id:
             abandon(exporter, handle, "cancelled by hand")
             return handle
-    raise ValueError(f"no export {export_id} is known to this lake; `smartsensor exports list` shows those that are")
+    raise ConfigError(f"no export {export_id} is known to this lake; `smartsensor exports list` shows those that are")

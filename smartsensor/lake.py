@@ -55,13 +55,18 @@ _ADVICE = {
     errno.EROFS: "the lake is read-only: mount it for writing, or point SMARTSENSOR_LAKE elsewhere",
     errno.EACCES: "access is denied: give this user the right to write below the lake's root",
     errno.EPERM: "this is not permitted: give this user the right to write below the lake's root",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST),
+        "a file stands where the lake needs a folder: move it away, or point SMARTSENSOR_LAKE elsewhere",
+    ),
+    errno.ENOENT: "nothing can be made here: point SMARTSENSOR_LAKE at a folder that takes files",  # /proc, say
 }
 
 
-def _raise(error: OSError, key: str) -> NoReturn:
-    if error.errno == errno.ENOENT:
-        raise NotFound(f"there is no {key}") from error
-    raise LakeError(f"{key}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}") from error
+def _raise(error: OSError, path: Path, writing: bool) -> NoReturn:
+    if error.errno == errno.ENOENT and not writing:
+        raise NotFound(f"there is no {path}") from error
+    raise LakeError(f"{path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}") from error
 
 
 def checked_key(
@@ -117,11 +122,11 @@ _TMP = ".tmp"
 
 
 @contextlib.contextmanager
-def _reported(key: str) -> Iterator[None]:
+def _reported(path: Path, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _raise(error, key)
+        _raise(error, path, writing)
 
 
 @contextlib.contextmanager
@@ -152,6 +157,12 @@ def _entry(root: Path, path: Path) -> Iterator[Entry]:
         said = path.stat()
         yield Entry(path.relative_to(root).as_posix(), said.st_size, datetime.fromtimestamp(said.st_mtime, UTC))
 
+
+def _denied(error: OSError) -> None:
+    "os.walk leaves out what it may not list: a lake that looks empty would be read anew."
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
+
 # %% ../nbs/08_lake.ipynb #caf1dd86
 @dataclass(frozen=True)
 class FolderReads:
@@ -165,12 +176,13 @@ class FolderReads:
 
     def read(self, key: str) -> bytes:
         "All bytes of an object."
-        with _reported(key):
+        with _reported(self.path(key)):
             return self.path(key).read_bytes()
 
     def exists(self, key: str) -> bool:
         "Whether there is such an object."
-        return self.path(key).is_file()
+        with _reported(self.path(key)):
+            return self.path(key).is_file()
 
     def uri(self, key: str) -> str:
         "An absolute path."
@@ -187,22 +199,26 @@ class FolderReads:
     def folders(self, prefix: str) -> Sequence[str]:
         "Names of folders right below one."
         found = self.path(prefix)
-        return sorted(one.name for one in os.scandir(found) if one.is_dir()) if found.is_dir() else []
+        with _reported(found):
+            return sorted(one.name for one in os.scandir(found) if one.is_dir()) if found.is_dir() else []
 
     def after(self, prefix: str, key: str) -> tuple[Sequence[str], bool]:
         "Keys right below a folder that sort after one: all of them."
         folder = self.path(prefix)
-        names = [one.name for one in os.scandir(folder)] if folder.is_dir() else []
+        with _reported(folder):
+            names = [one.name for one in os.scandir(folder)] if folder.is_dir() else []
         return sorted(one for one in (f"{prefix}/{name}" for name in names) if one > key), False
 
     def entries(self, prefix: str) -> Sequence[Entry]:
         "What lies below a folder, sorted."
-        return [entry for key in self.list(prefix) for entry in _entry(self.root, self.path(key))]
+        with _reported(self.path(prefix)):
+            return [entry for key in self.list(prefix) for entry in _entry(self.root, self.path(key))]
 
     def list(self, prefix: str) -> list[str]:
         "Keys below a folder, sorted."
         start, cut = self.path(prefix), len(f"{self.root}/")
-        return sorted(f"{at}/{name}"[cut:] for at, _, names in os.walk(start) for name in names)
+        with _reported(start):
+            return sorted(f"{at}/{name}"[cut:] for at, _, names in os.walk(start, onerror=_denied) for name in names)
 
 # %% ../nbs/08_lake.ipynb #f3cae589
 class Folder(FolderReads):
@@ -210,21 +226,22 @@ class Folder(FolderReads):
 
     def create(self, key: str, data: bytes) -> bool:
         "Make an object, or say (False) that it is there."
-        with _reported(key), _aside(self.root, lambda file: file.write(data)) as aside:
+        with _reported(self.path(key), True), _aside(self.root, lambda file: file.write(data)) as aside:
+            place = self._place(key)  # a file in the place of a folder is no object that is there
             try:
-                os.link(aside, self._place(key))
+                os.link(aside, place)
             except FileExistsError:
                 return False
             return True
 
     def put(self, key: str, data: bytes) -> None:
         "Make or replace an object."
-        with _reported(key), _aside(self.root, lambda file: file.write(data)) as aside:
+        with _reported(self.path(key), True), _aside(self.root, lambda file: file.write(data)) as aside:
             aside.replace(self._place(key))
 
     def upload(self, source: Path, key: str) -> None:
         "Move a finished file in; it is synced to disk before its name appears."
-        with _reported(key):
+        with _reported(self.path(key)):
             _sync(source)
             try:
                 source.replace(self._place(key))
@@ -240,13 +257,13 @@ class Folder(FolderReads):
 
     def move(self, source: str, target: str) -> None:
         "Rename an object."
-        with _reported(source):
+        with _reported(self.path(source)):
             self.path(source).replace(self._place(target))
 
     def delete(self, key: str) -> None:
         "Remove an object; no error when it is gone."
         path = self.path(key)
-        with _reported(key):
+        with _reported(path):
             path.unlink(missing_ok=True)
         if key.startswith(f"{_TMP}/"):  # nobody else's folder, so it may go with its last file
             with contextlib.suppress(OSError):
@@ -801,7 +818,10 @@ def store_at(
         return Bucket(bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "", kms_key)
     if "://" in root or not root:
         raise LakeError(f"{root!r} is no lake: take a folder, or s3://bucket/prefix")
-    return Folder(Path(root).expanduser().absolute())
+    try:
+        return Folder(Path(root).expanduser().absolute())
+    except RuntimeError as error:  # ~nobody-here/lake
+        raise LakeError(f"{root!r} is no lake: {error} Write the whole path") from error
 
 # %% ../nbs/08_lake.ipynb #1cf13627
 @dataclass(frozen=True)
@@ -874,7 +894,7 @@ class Files(Objects):
         "A folder for files on their way in: beside a local lake (so that a rename suffices), else in the system's."
         near = self.store.near()
         if near:
-            with _reported(_TMP):
+            with _reported(near, True):
                 near.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=near, prefix="scratch-") as folder:
             yield Path(folder)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from .client import Reply
+from .config import ConfigError
 from .paginate import EXTRA, CursorPaging, Page, walk
 
 if TYPE_CHECKING:  # windows stand above this module; only the name is needed here
@@ -219,5 +220,5 @@ def choose(
     "The resources that a run is about."
     unknown = [name for name in names if name not in RESOURCES]
     if unknown:
-        raise ValueError(f"no such resource: {', '.join(unknown)}; there are {', '.join(RESOURCES)}")
+        raise ConfigError(f"no such resource: {', '.join(unknown)}; there are {', '.join(RESOURCES)}")
     return [resource for name, resource in RESOURCES.items() if not names or name in names]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Told', 'WAITING', 'EXIT_CODES', 'KERNEL', 'LINE_MAGICS', 'CELL_MAGICS', 'LEASE_S', 'JOBS', 'BACKFILL', 'new_run_id',
-           'connect', 'reporting', 'JobFailed', 'code_of', 'write_kernel', 'install_kernel', 'kernel_path',
+           'connect', 'reporting', 'JobFailed', 'code_of', 'sentence', 'write_kernel', 'install_kernel', 'kernel_path',
            'spark_settings', 'apply_conf', 'line_magics', 'cell_magics', 'load_ipython_extension', 'Executed',
            'refuse_unknown', 'execute', 'Ended', 'Terminated', 'TimedOut', 'swallowed', 'tool_folders', 'Pages',
            'as_page', 'Busy', 'Fenced', 'Claim', 'claim', 'refuse_busy', 'renew', 'held', 'guard', 'Outcome',
@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 from .budget import RateBudget
 from .client import Client, redact
-from .config import Settings, as_env, load_settings
+from .config import ConfigError, Settings, as_env, load_settings
 from .lake import Conflict, Lake, LakeError, NotFound
 from .resources import RESOURCES, choose
 
@@ -144,6 +144,7 @@ _CODES: Mapping[str, int] = {
     "ExportOverdue": 3, "ExportCancelled": 3, "ExportFailed": 5, "ExportBroken": 5,
     "AuthError": 4, "Forbidden": 4, "CheckUnauthenticated": 4, "CheckForbidden": 4,
     "ContractError": 5, "CheckContract": 5, "BadRequest": 5, "PromotionError": 5,
+    "CursorExpired": 3, "CassetteError": 5, "ApiError": 5, "Vacuumed": 8,
     "GateHeld": 6, "Fenced": 7, "Busy": 7, "Conflict": 7, "LakeError": 8, "NotFound": 8,
     "TimedOut": 124, "Terminated": 143,
 }  # fmt: skip
@@ -153,7 +154,7 @@ class JobFailed(Exception):
     """A job notebook failed; `code` is the exit code, `kind` the name of the error in it."""
 
     def __init__(self, job: str, kind: str, message: str, link: str) -> None:
-        super().__init__(f"{job}: {kind}: {redact(message)}\nThe executed notebook: {link}")
+        super().__init__(f"{job}: {kind}: {redact(message)} (the executed notebook: {link})")
         self.job, self.kind, self.code = job, kind, _CODES.get(kind, 1)
 
 
@@ -164,7 +165,19 @@ def code_of(
     if isinstance(error, JobFailed):
         return error.code
     names = [kind.__name__ for kind in type(error).__mro__]
-    return next((_CODES[name] for name in names if name in _CODES), 2 if isinstance(error, ValueError) else 1)
+    return next((_CODES[name] for name in names if name in _CODES), 1)
+
+
+def sentence(
+    error: BaseException,
+) -> str:  # one line
+    "What to say of an error, without secrets; what nobody has foreseen says its kind, and how to see where it happened."
+    text = " ".join(redact(str(error)).split())
+    if code_of(error) != 1 or isinstance(error, JobFailed):
+        return text
+    return (
+        f"unexpected {type(error).__name__}: {text or 'without a message'}. SMARTSENSOR_DEBUG=1 shows where it happened"
+    )
 
 # %% ../nbs/14_runner.ipynb #6291c0bb
 KERNEL = "glue_pyspark"
@@ -195,7 +208,9 @@ def install_kernel(
     "Make the local kernel known to Jupyter; Glue's own kernel, if it is there, stays."
     there = folder / "kernels" / KERNEL / "kernel.json"
     if there.exists() and __name__ not in there.read_text():
-        raise ValueError(f"{there.parent} is Glue's own kernel of this name: remove it first, or name another --prefix")
+        raise ConfigError(
+            f"{there.parent} is Glue's own kernel of this name: remove it first, or name another --prefix"
+        )
     return write_kernel(folder)
 
 # %% ../nbs/14_runner.ipynb #b19d5d87
@@ -211,12 +226,12 @@ def kernel_path(
 # %% ../nbs/14_runner.ipynb #a8a7acfa
 def spark_settings(
     text: str,  # as Glue takes it: "spark.a=1 --conf spark.b=2"
-) -> dict[str, str]:  # ValueError where a setting has no value
+) -> dict[str, str]:  # ConfigError where a setting has no value
     "Spark's settings as one text."
     pairs = [part.strip().strip("\"'") for part in re.split(r"(?:^|\s)--conf[\s=]", text) if part.strip()]
     wrong = [pair for pair in pairs if not re.match(r"[\w.\-]+=", pair)]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is no setting of Spark: write spark.name=value --conf spark.other=value")
+        raise ConfigError(f"{wrong[0]!r} is no setting of Spark: write spark.name=value --conf spark.other=value")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
@@ -334,18 +349,18 @@ class Executed:
 def refuse_unknown(
     notebook: Path,
     parameters: Mapping[str, Any],
-) -> None:  # ValueError names what is wrong
+) -> None:  # ConfigError names what is wrong
     "Refuse a notebook without a cell tagged `parameters`, and parameters that it does not have."
     import papermill
 
     if not notebook.is_file():
-        raise ValueError(f"there is no notebook {notebook}")
+        raise ConfigError(f"there is no notebook {notebook}")
     known = papermill.inspect_notebook(str(notebook))
     unknown = sorted(set(parameters) - set(known))
     if not known:
-        raise ValueError(f"{notebook.name} has no cell tagged `parameters`: tag the one that holds them")
+        raise ConfigError(f"{notebook.name} has no cell tagged `parameters`: tag the one that holds them")
     if unknown:
-        raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+        raise ConfigError(f"{notebook.name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
 
 # %% ../nbs/14_runner.ipynb #40ff29dc
 def execute(
@@ -870,14 +885,14 @@ class Order:
 
 def read_order(
     arguments: Sequence[str],  # as Glue gives them: --name value
-) -> Order:  # ValueError says which argument is wrong
+) -> Order:  # ConfigError says which argument is wrong
     "Sort the arguments of a job: ours, the notebook's, the settings', Glue's."
     found: dict[str, str] = {}
     words = list(arguments)
     while words:
         name, equals, value = words.pop(0).partition("=")
         if not name.startswith("--") or name[2:] in found:
-            raise ValueError(f"{name!r}: arguments are --name value, each once")
+            raise ConfigError(f"{name!r}: arguments are --name value, each once")
         if not equals:
             pips = name == "--python-modules-installer-option"  # its value is an option itself: --no-index
             value = words.pop(0) if words and (pips or not words[0].startswith("--")) else ""
@@ -885,9 +900,9 @@ def read_order(
     rest = {name: value for name, value in found.items() if name not in _OURS and not _GLUES.fullmatch(name)}
     variables = {name: value for name, value in rest.items() if name.startswith("SMARTSENSOR_")}
     if "SMARTSENSOR_CLIENT_SECRET" in variables:
-        raise ValueError("a secret is no argument: name its entry in Secrets Manager by --SMARTSENSOR_API_SECRET")
+        raise ConfigError("a secret is no argument: name its entry in Secrets Manager by --SMARTSENSOR_API_SECRET")
     if not found.get("notebook"):
-        raise ValueError("--notebook is missing: a path, or s3://bucket/extract.ipynb")
+        raise ConfigError("--notebook is missing: a path, or s3://bucket/extract.ipynb")
     parameters = {name: value for name, value in rest.items() if name not in variables}
     limit_s = float(found.get("time_limit_s") or 0)
     return Order(found["notebook"], parameters, variables, found.get("expectations") or None, limit_s)
@@ -896,14 +911,14 @@ def read_order(
 def typed(
     notebook: Path,
     given: Mapping[str, str],
-) -> dict[str, Any]:  # ValueError names a parameter that is unknown, missing or of another type
+) -> dict[str, Any]:  # ConfigError names a parameter that is unknown, missing or of another type
     "Parameters as the notebook's defaults have them. In a job the run must be named: the newest could be another's."
     import papermill
 
     refuse_unknown(notebook, given)
     known = papermill.inspect_notebook(str(notebook))
     if "run_id" in known and not given.get("run_id"):
-        raise ValueError(f"{notebook.name} needs the parameter run_id in a job: --run_id 20261120T100000Z-7f3a")
+        raise ConfigError(f"{notebook.name} needs the parameter run_id in a job: --run_id 20261120T100000Z-7f3a")
     return {name: _as_default(name, text, ast.literal_eval(known[name]["default"])) for name, text in given.items()}
 
 
@@ -917,7 +932,7 @@ def _as_default(name: str, text: str, default: Any) -> Any:
     except ValueError:
         value = None
     if type(value) is not type(default):
-        raise ValueError(f"--{name} {text!r}: a {type(default).__name__} is wanted, such as {json.dumps(default)}")
+        raise ConfigError(f"--{name} {text!r}: a {type(default).__name__} is wanted, such as {json.dumps(default)}")
     return value
 
 
@@ -1021,7 +1036,7 @@ def run_job(
         code = code_of(error)
         if code == 1 and not isinstance(error, JobFailed):
             traceback.print_exc()
-        print(f"smartsensor: {redact(str(error))}\nExit code {code}: {EXIT_CODES[code]}", file=sys.stderr, flush=True)
+        print(f"smartsensor: {sentence(error)}\nExit code {code}: {EXIT_CODES[code]}", file=sys.stderr, flush=True)
         return code
     print(f"{executed.job}: {executed.seconds:.1f} s\n{link}", flush=True)
     return 0

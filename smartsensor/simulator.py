@@ -1399,7 +1399,11 @@ def _listen(host: str, port: int) -> socket.socket:
     # TCP by name: asyncio turns off the delay of small writes only for sockets that say so, and 40 ms a reply is what it costs
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise OSError(f"port {port} of {host} can't be served ({error}): name another one, or 0 for any") from None
     listener.listen(256)
     return listener
 
@@ -1441,7 +1445,9 @@ def serve(
 # %% ../nbs/15_simulator.ipynb #7798541c
 def _arguments() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m smartsensor.simulator", description="Serve the SmartSensor API on 127.0.0.1."
+        prog="smartsensor simulate",
+        usage="%(prog)s [options]; --help lists them",
+        description="Serve the SmartSensor API on 127.0.0.1.",
     )
     fleet, limits = Fleet(), Limits()
     p.add_argument("--port", type=int, default=0, help="0: any that is free")
@@ -1486,6 +1492,13 @@ def _bench(fleet: Fleet, rows: int, cache_bytes: int, now: datetime) -> tuple[Wo
     return world, {"rows": count_rows(world, query), **window}
 
 
+def _faults(path: Path) -> FaultPlan:
+    try:
+        return FaultPlan.load(path)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"--faults {path}: no plan of faults ({type(error).__name__}: {error})") from error
+
+
 def _say_ready(running: Running, target: str) -> None:
     text = json.dumps({**asdict(running), "token_url": running.token_url}) + "\n"
     if target == "-":
@@ -1498,14 +1511,24 @@ def _say_ready(running: Running, target: str) -> None:
 
 
 def _end_with_input(server: uvicorn.Server) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin: an interpreter that ends while a thread holds its lock is a fatal error
+        pass
     server.should_exit = True
     threading.Timer(5.0, os._exit, (0,)).start()  # should a request hang: the parent is gone, nobody waits for it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     "Serve until interrupted; the command line of `python -m smartsensor.simulator`."
-    a = _arguments().parse_args(argv)
+    arguments = _arguments()
+    try:
+        return _serve_from(arguments.parse_args(argv))
+    except (OSError, ValueError) as error:
+        arguments.error(str(error))  # ends with 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve_from(a: argparse.Namespace) -> int:  # OSError, ValueError: an argument that can't be served
     fleet = Fleet(a.seed, a.organizations, a.plants, a.assets, a.sensors, a.interval_s, unindexed=a.unindexed)
     limits = Limits(
         burst=a.burst, sustained=a.sustained, token_lifetime_s=a.token_lifetime_s,
@@ -1517,7 +1540,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if a.bench_rows:
         world, bench = _bench(fleet, a.bench_rows, a.cache_mb << 20, clock())
     account = Account(a.client_id, os.environ.get("SMARTSENSOR_SIMULATOR_SECRET", Account().client_secret))
-    plan = FaultPlan.load(a.faults) if a.faults else FaultPlan()
+    plan = _faults(a.faults) if a.faults else FaultPlan()
     app = create_app(world, clock, limits, plan, (account,), a.latency_ms / 1000)
     listener, server = _listen("127.0.0.1", a.port), _server(app, lane=bench is not None)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -1538,7 +1561,10 @@ def start_process(
 ) -> Iterator[Running]:
     "Serve from a process of its own until the block ends."
     command = [sys.executable, "-m", "smartsensor.simulator", *arguments, "--until-eof", "--ready-file", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    # Of its own session: Ctrl-C is for the command that started it, and this ends when its input does.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
         line: queue.Queue[str] = queue.Queue()
         output = cast(Any, child.stdout)
         threading.Thread(target=lambda: line.put(output.readline()), daemon=True).start()
