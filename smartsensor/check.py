@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Planner', 'QUESTIONS', 'BINS_S',
-           'LABELS', 'LOOKBACKS', 'ENOUGH', 'EXPORT_STEP', 'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable',
-           'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip',
-           'common', 'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export',
-           'cost', 'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told',
-           'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day',
-           'capacity', 'discover']
+           'LABELS', 'LOOKBACKS', 'ENOUGH', 'ROWS_NEEDED', 'LATE_NEEDED', 'EXPORT_STEP', 'Step', 'Due', 'Report',
+           'CheckFailed', 'CheckUnreachable', 'CheckUnauthenticated', 'CheckForbidden', 'CheckContract',
+           'raise_if_failed', 'Reach', 'earliest_of', 'clip', 'common', 'newest_readings', 'present_rows',
+           'late_windows', 'due_windows', 'by_export', 'goes_by_export', 'cost', 'bytes_per_row', 'check', 'Lateness',
+           'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness', 'Backfill', 'plan_backfill',
+           'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day', 'capacity', 'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
 import json
@@ -531,6 +531,9 @@ LABELS = (
 )
 LOOKBACKS = tuple(timedelta(minutes=n) for n in (0, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880))
 ENOUGH = 0.99  # of the late rows that a recommended lookback must catch
+# The rule of three: where none of n was seen, at most 3/n of all are so, at 95 %. So it takes 300 rows to say of less than 1 %
+# that it is missed, and 30 late rows to give a share of them to within a tenth.
+ROWS_NEEDED, LATE_NEEDED = 300, 30
 
 
 @dataclass(frozen=True)
@@ -547,24 +550,27 @@ class Lateness:
         float, ...
     ]  # of each row that turned up late: how far before the edge of its time it lies; ascending
 
-    def caught(self, lookback: timedelta) -> float:
-        "The share of the late rows that a lookback catches; 1 where there are none."
-        n = len(self.behind_s)
-        return sum(one <= lookback.total_seconds() for one in self.behind_s) / n if n else 1.0
+    @property
+    def enough(self) -> bool:
+        "Whether the sample says anything of rows that turn up late: see ROWS_NEEDED."
+        return self.again >= ROWS_NEEDED and self.days > 0
 
-    def missed(self, lookback: timedelta) -> float:
-        "Rows a day that a lookback does not catch: an upper bound at 95 %."
-        return (
-            poisson_upper(sum(one > lookback.total_seconds() for one in self.behind_s)) / self.days
-            if self.days
-            else math.inf
-        )
+    def caught(self, lookback: timedelta) -> float | None:
+        "The share of the late rows that a lookback catches; None where too few were late to tell: see LATE_NEEDED."
+        n = len(self.behind_s)
+        return sum(one <= lookback.total_seconds() for one in self.behind_s) / n if n >= LATE_NEEDED else None
+
+    def missed(self, lookback: timedelta) -> float | None:
+        "Rows a day that a lookback does not catch: an upper bound at 95 %; None where the sample is too small to tell."
+        beyond = sum(one > lookback.total_seconds() for one in self.behind_s)
+        return poisson_upper(beyond) / self.days if self.enough else None
 
     @property
     def recommended(self) -> timedelta:
-        "The shortest lookback that catches enough; what is declared while nothing was late."
-        good = [one for one in LOOKBACKS if self.caught(one) >= ENOUGH]
-        return (min(good) if good else LOOKBACKS[-1]) if self.behind_s else self.lookback
+        "The shortest lookback that catches enough; what is declared while there are too few rows to tell."
+        if not self.enough or len(self.behind_s) < LATE_NEEDED:
+            return self.lookback
+        return next((one for one in LOOKBACKS if (self.caught(one) or 0) >= ENOUGH), LOOKBACKS[-1])
 
 
 def poisson_upper(
@@ -685,6 +691,26 @@ def _span(at: timedelta) -> str:
     return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:g} h"
 
 
+def _too_few(lateness: Lateness) -> str:
+    if lateness.again >= ROWS_NEEDED:
+        return f"no time to tell how many turn up behind the edge: all that was read is younger than {_span(REOPEN)}"
+    seen = f"{lateness.again:,} read again, {ROWS_NEEDED} needed"
+    return f"too few rows to tell how many turn up behind the edge ({lateness.rows:,} seen, {seen})"
+
+
+def _lookbacks(lateness: Lateness) -> dict[str, timedelta]:
+    told = lateness.caught(lateness.lookback) is not None  # else there is nothing to recommend from
+    return {"declared": lateness.lookback} | ({"recommended": lateness.recommended} if told else {})
+
+
+def _catches(lateness: Lateness, lookback: timedelta) -> str:
+    share, late = lateness.caught(lookback), len(lateness.behind_s)
+    caught = f"too few late rows to tell which share it catches ({late} seen, {LATE_NEEDED} needed)"
+    if share is not None:
+        caught = f"catches {share:.1%} of the {late:,} seen"
+    return f"{caught}; the expected miss is at most {lateness.missed(lookback):,.1f} rows a day"
+
+
 def told(
     lateness: Lateness,
 ) -> str:
@@ -692,18 +718,13 @@ def told(
     lines = [f"{lateness.resource}: {lateness.rows:,} rows looked at, late ones counted over {lateness.days:.1f} days"]
     if lateness.arrival:
         lines += ["  received_at less event time, rows", bars(lateness.arrival)]
-    if not lateness.again or not lateness.days:
-        return "\n".join(
-            [*lines, "  nothing of that was read twice, so nothing is known yet of rows that turn up behind the edge"]
-        )
+    if not lateness.enough:
+        return "\n".join([*lines, f"  {_too_few(lateness)}"])
     lines.append(f"  rows that turned up behind the edge: {len(lateness.behind_s):,}, of {lateness.again:,} read again")
     if lateness.behind_s:
         lines.append(bars(_binned(np.array(lateness.behind_s)).tolist()))
-    for name, lookback in {"declared": lateness.lookback, "recommended": lateness.recommended}.items():
-        share, missed = lateness.caught(lookback), lateness.missed(lookback)
-        lines.append(
-            f"  lookback {name:11} {_span(lookback):>7}: catches {share:.1%} of them; the expected miss is at most {missed:,.1f} rows a day"
-        )
+    for name, lookback in _lookbacks(lateness).items():
+        lines.append(f"  lookback {name:11} {_span(lookback):>7}: {_catches(lateness, lookback)}")
     return "\n".join(
         [*lines, f"  What a lookback misses is found by counting closed windows again, for {_span(REOPEN)}."]
     )
@@ -727,13 +748,10 @@ def plot_lateness(
     )
     minutes = np.array(lateness.behind_s) / 60
     right.step(minutes, np.arange(1, len(minutes) + 1) / max(len(minutes), 1) * 100, color="#2b6cb0", where="post")
-    for name, lookback, colour in (
-        ("declared", lateness.lookback, "#dd6b20"),
-        ("recommended", lateness.recommended, "#2f855a"),
-    ):
+    for (name, lookback), colour in zip(_lookbacks(lateness).items(), ("#dd6b20", "#2f855a"), strict=False):
         right.axvline(max(lookback / timedelta(minutes=1), 1e-2), color=colour, label=f"{name}: {_span(lookback)}")
     right.set(
-        title=f"{len(minutes)} rows turned up late",
+        title=f"{len(minutes)} rows turned up late" if lateness.enough else "too few rows to tell which turn up late",
         xlabel="minutes behind the edge",
         ylabel="% caught",
         xscale="log",
