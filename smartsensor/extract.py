@@ -80,7 +80,6 @@ from .resources import RESOURCES, Resource
 from .windows import EPOCH, Evidence, Ledger, Window, instant, merge, rfc3339
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # %% ../nbs/10_extract.ipynb #24046aef
@@ -1279,7 +1278,7 @@ def _dated(manifests: Sequence[Manifest], resources: Mapping[str, Resource]) -> 
     return [name for name in dict.fromkeys(one.resource for one in manifests) if _instant_of(resources[name])]
 
 
-def _plot_hours(axes: "Axes", hours: Mapping[datetime, int], title: str) -> None:
+def _plot_hours(axes: Any, hours: Mapping[datetime, int], title: str) -> None:
     axes.bar(list(hours), list(hours.values()), width=1 / 24, align="edge", color="#2b6cb0")
     axes.set(title=title, ylabel="rows an hour", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
