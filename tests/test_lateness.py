@@ -158,7 +158,7 @@ def test_the_newest_readings_hold_all_that_is_present(shared: Shared) -> None:
 def test_what_turns_up_behind_the_edge_is_measured(shared: Shared) -> None:
     assert measure_lateness(shared.lake, MEASUREMENTS) is None
     assert measure_lateness(shared.lake, RESOURCES["plants"]) is None
-    for _ in range(8):
+    for _ in range(16):
         shared.run(3)
     known = measure_lateness(shared.lake, MEASUREMENTS)
     assert known is not None
