@@ -4,35 +4,38 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Planner', 'QUESTIONS', 'BINS_S',
-           'LABELS', 'LOOKBACKS', 'ENOUGH', 'EXPORT_STEP', 'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable',
-           'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip',
-           'common', 'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export',
-           'cost', 'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told',
-           'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day',
-           'capacity', 'discover']
+           'LABELS', 'LOOKBACKS', 'ENOUGH', 'ROWS_NEEDED', 'LATE_NEEDED', 'EXPORT_STEP', 'SAMPLE', 'SAMPLE_REQUESTS',
+           'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable', 'CheckUnauthenticated', 'CheckForbidden',
+           'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip', 'common', 'newest_readings',
+           'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export', 'cost', 'bytes_per_row',
+           'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness', 'Backfill',
+           'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day', 'capacity', 'Sample', 'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
+import contextlib
 import json
+import keyword
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .client import ApiError, AuthError, BadRequest, Client, Forbidden
+from .client import ApiError, AuthError, BadRequest, Client, ContractError, Forbidden
 from .config import ConfigError, Settings
 from .lake import Lake, manifest_key
 from .paginate import CursorPaging
-from .resources import RESOURCES, Resource, choose
+from .resources import FLAG, INSTANT, REAL, RESOURCES, TEXT, WHOLE, Resource, choose
 from .windows import EPOCH, Evidence, Ledger, Window, cut, instant, merge, plan_windows, rfc3339, subtract
 
 if TYPE_CHECKING:
@@ -531,6 +534,9 @@ LABELS = (
 )
 LOOKBACKS = tuple(timedelta(minutes=n) for n in (0, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880))
 ENOUGH = 0.99  # of the late rows that a recommended lookback must catch
+# The rule of three: where none of n was seen, at most 3/n of all are so, at 95 %. So it takes 300 rows to say of less than 1 %
+# that it is missed, and 30 late rows to give a share of them to within a tenth.
+ROWS_NEEDED, LATE_NEEDED = 300, 30
 
 
 @dataclass(frozen=True)
@@ -547,24 +553,27 @@ class Lateness:
         float, ...
     ]  # of each row that turned up late: how far before the edge of its time it lies; ascending
 
-    def caught(self, lookback: timedelta) -> float:
-        "The share of the late rows that a lookback catches; 1 where there are none."
-        n = len(self.behind_s)
-        return sum(one <= lookback.total_seconds() for one in self.behind_s) / n if n else 1.0
+    @property
+    def enough(self) -> bool:
+        "Whether the sample says anything of rows that turn up late: see ROWS_NEEDED."
+        return self.again >= ROWS_NEEDED and self.days > 0
 
-    def missed(self, lookback: timedelta) -> float:
-        "Rows a day that a lookback does not catch: an upper bound at 95 %."
-        return (
-            poisson_upper(sum(one > lookback.total_seconds() for one in self.behind_s)) / self.days
-            if self.days
-            else math.inf
-        )
+    def caught(self, lookback: timedelta) -> float | None:
+        "The share of the late rows that a lookback catches; None where too few were late to tell: see LATE_NEEDED."
+        n = len(self.behind_s)
+        return sum(one <= lookback.total_seconds() for one in self.behind_s) / n if n >= LATE_NEEDED else None
+
+    def missed(self, lookback: timedelta) -> float | None:
+        "Rows a day that a lookback does not catch: an upper bound at 95 %; None where the sample is too small to tell."
+        beyond = sum(one > lookback.total_seconds() for one in self.behind_s)
+        return poisson_upper(beyond) / self.days if self.enough else None
 
     @property
     def recommended(self) -> timedelta:
-        "The shortest lookback that catches enough; what is declared while nothing was late."
-        good = [one for one in LOOKBACKS if self.caught(one) >= ENOUGH]
-        return (min(good) if good else LOOKBACKS[-1]) if self.behind_s else self.lookback
+        "The shortest lookback that catches enough; what is declared while there are too few rows to tell."
+        if not self.enough or len(self.behind_s) < LATE_NEEDED:
+            return self.lookback
+        return next((one for one in LOOKBACKS if (self.caught(one) or 0) >= ENOUGH), LOOKBACKS[-1])
 
 
 def poisson_upper(
@@ -685,6 +694,26 @@ def _span(at: timedelta) -> str:
     return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:g} h"
 
 
+def _too_few(lateness: Lateness) -> str:
+    if lateness.again >= ROWS_NEEDED:
+        return f"no time to tell how many turn up behind the edge: all that was read is younger than {_span(REOPEN)}"
+    seen = f"{lateness.again:,} read again, {ROWS_NEEDED} needed"
+    return f"too few rows to tell how many turn up behind the edge ({lateness.rows:,} seen, {seen})"
+
+
+def _lookbacks(lateness: Lateness) -> dict[str, timedelta]:
+    told = lateness.caught(lateness.lookback) is not None  # else there is nothing to recommend from
+    return {"declared": lateness.lookback} | ({"recommended": lateness.recommended} if told else {})
+
+
+def _catches(lateness: Lateness, lookback: timedelta) -> str:
+    share, late = lateness.caught(lookback), len(lateness.behind_s)
+    caught = f"too few late rows to tell which share it catches ({late} seen, {LATE_NEEDED} needed)"
+    if share is not None:
+        caught = f"catches {share:.1%} of the {late:,} seen"
+    return f"{caught}; the expected miss is at most {lateness.missed(lookback):,.1f} rows a day"
+
+
 def told(
     lateness: Lateness,
 ) -> str:
@@ -692,18 +721,13 @@ def told(
     lines = [f"{lateness.resource}: {lateness.rows:,} rows looked at, late ones counted over {lateness.days:.1f} days"]
     if lateness.arrival:
         lines += ["  received_at less event time, rows", bars(lateness.arrival)]
-    if not lateness.again or not lateness.days:
-        return "\n".join(
-            [*lines, "  nothing of that was read twice, so nothing is known yet of rows that turn up behind the edge"]
-        )
+    if not lateness.enough:
+        return "\n".join([*lines, f"  {_too_few(lateness)}"])
     lines.append(f"  rows that turned up behind the edge: {len(lateness.behind_s):,}, of {lateness.again:,} read again")
     if lateness.behind_s:
         lines.append(bars(_binned(np.array(lateness.behind_s)).tolist()))
-    for name, lookback in {"declared": lateness.lookback, "recommended": lateness.recommended}.items():
-        share, missed = lateness.caught(lookback), lateness.missed(lookback)
-        lines.append(
-            f"  lookback {name:11} {_span(lookback):>7}: catches {share:.1%} of them; the expected miss is at most {missed:,.1f} rows a day"
-        )
+    for name, lookback in _lookbacks(lateness).items():
+        lines.append(f"  lookback {name:11} {_span(lookback):>7}: {_catches(lateness, lookback)}")
     return "\n".join(
         [*lines, f"  What a lookback misses is found by counting closed windows again, for {_span(REOPEN)}."]
     )
@@ -727,13 +751,10 @@ def plot_lateness(
     )
     minutes = np.array(lateness.behind_s) / 60
     right.step(minutes, np.arange(1, len(minutes) + 1) / max(len(minutes), 1) * 100, color="#2b6cb0", where="post")
-    for name, lookback, colour in (
-        ("declared", lateness.lookback, "#dd6b20"),
-        ("recommended", lateness.recommended, "#2f855a"),
-    ):
+    for (name, lookback), colour in zip(_lookbacks(lateness).items(), ("#dd6b20", "#2f855a"), strict=False):
         right.axvline(max(lookback / timedelta(minutes=1), 1e-2), color=colour, label=f"{name}: {_span(lookback)}")
     right.set(
-        title=f"{len(minutes)} rows turned up late",
+        title=f"{len(minutes)} rows turned up late" if lateness.enough else "too few rows to tell which turn up late",
         xlabel="minutes behind the edge",
         ylabel="% caught",
         xscale="log",
@@ -907,31 +928,212 @@ def capacity(
     )  # fmt: skip
 
 # %% ../nbs/09_check.ipynb #243cc842
+SAMPLE, SAMPLE_REQUESTS = 1_000, 10  # rows, and pages, that a look takes at most
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of an endpoint as they came."""
+
+    rows: tuple[dict[str, Any], ...]
+    at: str | None  # key of the list of rows in the reply; None: the reply is a bare list
+    pages: bool  # the reply has a cursor where `CursorPaging` looks for it
+
+
 def discover(
     client: Client,
-    path: str,  # "/plants"; declared or not
-) -> str:  # text: the declared columns and their drift, or a draft of a declaration
-    "Look at one page of an endpoint."
-    declared = next((resource for resource in RESOURCES.values() if resource.path == path), None)
-    params = {"limit": "100"} | (_recent(declared, client) if declared else {})
-    reply = client.get(path, params)
-    if declared:
-        page = next(iter(declared.walk(lambda _: reply, _ANY, 100)))
-        said = "".join(f"\n  drift: {one}" for one in page.drift) or "\n  as declared"
-        return f"{path}: {page.rows} rows looked at, {len(declared.schema)} columns declared{said}"
-    rows = reply.json().get(CursorPaging().rows)
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
-        return f'{path}: no list of rows at "data"; the reply has {", ".join(sorted(reply.json()))}'
-    inferred = pj.read_json(pa.BufferReader("\n".join(json.dumps(row) for row in rows).encode())).schema
-    return f"{path}: {len(rows)} rows looked at; a draft for nbs/05_resources.ipynb:\n\n{_draft(path, inferred)}"
+    path: str,  # "/plants", "plants", or a full URL below the configured one; ConfigError for another host
+    draft: bool = False,  # a draft also for what is declared
+) -> (
+    str
+):  # text: the declared columns and their drift, or a declaration as Python, with what could not be told as comments
+    "Look at up to 1,000 rows of an endpoint; only GETs are sent."
+    path = _path_below(client.settings.base_url, path)
+    declared = next((one for one in RESOURCES.values() if path in (one.path, f"/{one.name}")), None)
+    if declared is None or draft:
+        return _drafted(client, path)
+    reply = client.get(declared.path, {"limit": "100"} | _recent(declared, client))
+    page = next(iter(declared.walk(lambda _: reply, _ANY, 100)))
+    said = "".join(f"\n  drift: {one}" for one in page.drift) or "\n  as declared"
+    said = said if page.rows else "\n  nothing to compare with the declaration: the reply has no rows"
+    return f"{declared.path}: {page.rows} rows looked at, {len(declared.schema)} columns declared{said}"
 
 
-def _draft(path: str, inferred: pa.Schema) -> str:
-    kinds = {pa.string(): "TEXT", pa.int64(): "WHOLE", pa.float64(): "REAL", pa.bool_(): "FLAG"}
-    columns = [
-        f"{f.name}={'INSTANT' if pa.types.is_timestamp(f.type) else kinds.get(f.type, f'({f.type})')},"
-        for f in inferred
-    ]
-    lines = "\n        ".join(columns)
-    name = path.strip("/")
-    return f'Resource(\n    "{name}",\n    "{path}",\n    ("{inferred.names[0]}",),  # the key: is it?\n    _columns(\n        {lines}\n    ),\n    "snapshot",\n)'
+def _path_below(base: str, path: str) -> str:
+    if "://" not in path:
+        return "/" + path.lstrip("/")
+    if not path.startswith(base.rstrip("/") + "/"):
+        raise ConfigError(
+            f"{path} is not below {base}: set SMARTSENSOR_API_URL to that API, or name a path of this one"
+        )
+    return path.removeprefix(base.rstrip("/"))
+
+
+def _body(client: Client, path: str, params: Mapping[str, str]) -> Any:
+    try:
+        return json.loads(client.get(path, params).body)
+    except ValueError as cause:
+        raise ContractError(f"GET {path}: the reply is no JSON ({cause})") from cause
+
+
+def _sample(client: Client, path: str) -> Sample | str:  # str: why there is none
+    rows, cursor, where, pages = list[dict[str, Any]](), None, "", False
+    for _ in range(SAMPLE_REQUESTS):
+        body = _body(client, path, CursorPaging().params(cursor, SAMPLE))
+        lists = {"": body} if isinstance(body, list) else dict(body) if isinstance(body, dict) else {}
+        found = [
+            name for name, some in lists.items() if isinstance(some, list) and all(isinstance(r, dict) for r in some)
+        ]
+        if not found:
+            return f"nothing to infer from: the reply has no list of rows, only {', '.join(sorted(lists)) or 'a value'}"
+        where = "data" if "data" in found else found[0]
+        rows += lists[where]
+        paging = lists.get("pagination") if where else None
+        pages = isinstance(paging, dict) and "next_cursor" in paging
+        cursor = paging["next_cursor"] if isinstance(paging, dict) and pages else None
+        if cursor is None or len(rows) >= SAMPLE:
+            break
+    return Sample(tuple(rows[:SAMPLE]), where or None, pages) if rows else "0 rows: there was nothing to infer from"
+
+# %% ../nbs/09_check.ipynb #5f1ab0c1
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_NAMES = {TEXT: "TEXT", WHOLE: "WHOLE", REAL: "REAL", FLAG: "FLAG", INSTANT: "INSTANT"}
+
+
+def _infer(
+    values: Sequence[Any],
+) -> pa.DataType | None:  # None: no declared type holds these (lists, a mixture with objects)
+    "The type of a column, from its values without nulls."
+    kinds = {type(one) for one in values}
+    if kinds == {dict}:
+        names = dict.fromkeys(name for one in values for name in one)
+        inner = {name: _infer([one[name] for one in values if one.get(name) is not None]) for name in names}
+        return pa.struct([(name, kind) for name, kind in inner.items() if kind]) if any(inner.values()) else None
+    if kinds & {dict, list}:
+        return None
+    if kinds == {bool}:
+        return FLAG
+    if kinds == {int} and all(-(2**63) <= one < 2**63 for one in values):
+        return WHOLE
+    if kinds and kinds <= {int, float}:
+        return REAL
+    return INSTANT if kinds == {str} and all(_RFC3339.fullmatch(one) for one in values) else TEXT
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return f"pa.struct([{', '.join(f'({one.name!r}, {_kind(one.type)})' for one in kind)}])"
+    return _NAMES[kind]
+
+
+def _column(name: str, values: Sequence[Any], kind: pa.DataType | None) -> str:
+    "A line of the declaration."
+    missing, n, mixed = (
+        sum(one is None for one in values),
+        len(values),
+        {type(one).__name__ for one in values} - {"NoneType"},
+    )
+    if kind is None:
+        return f"# {name} is left out, and kept in _extra: {' or '.join(sorted(mixed))} has no declared type"
+    text = f"({_kind(kind)},)" if missing else _kind(kind)
+    argument = f"{name}={text}" if name.isidentifier() and not keyword.iskeyword(name) else f"**{{{name!r}: {text}}}"
+    notes = [f"null or absent in {missing:,} of {n:,} rows"] if missing else []
+    notes += [f"type could not be told: null in all {n:,} rows"] if missing == n else []
+    notes += [f"mixed: {', '.join(sorted(mixed))}"] if kind == TEXT and len(mixed) > 1 else []
+    return f"{argument},{'  # ' if notes else ''}{'; '.join(notes)}"
+
+
+def _key(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> tuple[str, ...]:  # () where none is unique
+    "The first column, else pair, that is never null and unique; ids go first."
+    fit = [one.name for one in schema if one.type in (TEXT, WHOLE, INSTANT) and None not in columns[one.name]]
+    ids = sorted(fit, key=lambda name: (name != "id" and not name.endswith("_id"), schema.field(name).type == INSTANT))
+    for some in [*((one,) for one in ids if schema.field(one).type != INSTANT), *combinations(ids, 2)]:
+        rows = list(zip(*(columns[name] for name in some), strict=True))
+        if len(set(rows)) == len(rows) > 1:
+            return some
+    return ()
+
+# %% ../nbs/09_check.ipynb #5f1ab0c2
+_UPDATED, _EVENT = (
+    re.compile("updat|modif|chang"),
+    re.compile("^(measured|opened|occurred|observed|recorded|sampled|event)"),
+)
+
+
+def _incremental(
+    client: Client, path: str, columns: Mapping[str, Sequence[Any]], schema: pa.Schema
+) -> tuple[str | None, str]:  # the field, and how that is known
+    "The instant that the API filters on: asked for the rows of a window that the sample has, does it send those alone?"
+    never_null = [one.name for one in schema if one.type == INSTANT and None not in columns[one.name]]
+    for name in sorted(never_null, key=lambda one: not _UPDATED.search(one)):
+        at = [instant(one.replace("z", "Z")) for one in columns[name]]
+        if at != sorted(at) or at[0] == at[-1]:
+            continue
+        since = at[len(at) // 2].replace(microsecond=0)
+        until = min(at[-1].replace(microsecond=0), since + timedelta(days=1))
+        window = Window(since, max(until, since + timedelta(seconds=1)))
+        try:
+            body = _body(client, path, dict(zip(("updated_since", "updated_before"), window.bounds, strict=True)))
+        except BadRequest as error:
+            return None, f"mode could not be told: {name} ascends, but the API refuses updated_since ({error})"
+        some = next((one for one in (body.values() if isinstance(body, dict) else [body]) if isinstance(one, list)), [])
+        if some and all(window.start <= instant(one[name]) < window.end for one in some):
+            return name, f"mode: {name} ascends, and the API filters on it by updated_since and updated_before"
+        return None, f"mode could not be told: {name} ascends, but the API sends other rows than updated_since asks for"
+    return (
+        None,
+        "mode could not be told: no instant that is never null ascends over these rows; a snapshot is always right",
+    )
+
+
+def _counts(client: Client, path: str) -> bool:
+    with contextlib.suppress(BadRequest):  # where there is no such path
+        body = _body(client, f"{path}/count", {})
+        return isinstance(body, dict) and isinstance(body.get("count"), int)
+    return False
+
+
+def _drafted(client: Client, path: str) -> str:
+    "Rows, and what can be told from them."
+    sample = _sample(client, path)
+    if isinstance(sample, str):
+        return f"# {path}: {sample}"
+    names = dict.fromkeys(name for row in sample.rows for name in row)
+    columns = {name: [row.get(name) for row in sample.rows] for name in names}
+    kinds = {name: _infer([one for one in some if one is not None]) for name, some in columns.items()}
+    schema = pa.schema([(name, kind) for name, kind in kinds.items() if kind])
+    if not schema.names:
+        return f"# {path}: nothing to infer from: no row has a column that can be declared"
+    lines = [_column(name, columns[name], kinds[name]) for name in names]
+    field, how = _incremental(client, path, columns, schema)
+    notes = [f"{path}: {len(sample.rows):,} rows looked at; a draft for nbs/05_resources.ipynb", how]
+    key = _key(columns, schema)
+    notes.append(
+        f"key: unique and never null in these {len(sample.rows):,} rows; is it always?"
+        if key else "key could not be told: no column or pair of them is unique; put yours in its place"
+    )  # fmt: skip
+    notes += [] if sample.pages else ["paging could not be told: no pagination.next_cursor, only these rows were seen"]
+    notes += [] if sample.at else ["a bare list can't be read by a run: pages must be objects with a list and a cursor"]
+    return "\n".join(f"# {one}" for one in notes) + "\n" + _declaration(client, path, lines, key, field, schema, sample)
+
+
+def _declaration(
+    client: Client,
+    path: str,
+    lines: Sequence[str],
+    key: tuple[str, ...],
+    field: str | None,
+    schema: pa.Schema,
+    sample: Sample,
+) -> str:  # an expression in the words of smartsensor.resources
+    event = (
+        next((one.name for one in schema if one.type == INSTANT and _EVENT.search(one.name)), None) if field else None
+    )
+    version = tuple(name for name in ("revision", field or "updated_at") if name in schema.names)
+    more = [f'"{"incremental" if field else "snapshot"}"', f"version={version!r}"]
+    more += [f"incremental_field={field!r}"] if field else []
+    more += [f"event_field={event!r}"] if event else []
+    more += [] if _counts(client, path) else ["count=False"]
+    more += [f"paging=CursorPaging(rows={sample.at!r})"] if sample.at not in ("data", None) else []
+    start = f'Resource(\n    "{path.strip("/").replace("/", "-")}",\n    "{path}",\n    {key or (schema.names[0],)!r},\n    _columns(\n        '
+    return start + "\n        ".join(lines) + "\n    ),\n    " + ",\n    ".join(more) + ",\n)"

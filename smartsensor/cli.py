@@ -554,9 +554,10 @@ def _settle_backfill(
 @app.command()
 def discover(
     path: Annotated[
-        list[str] | None, typer.Argument(help="Paths to look at, e.g. /plants; default all that are declared.")
+        list[str] | None, typer.Argument(help="Paths or URLs to look at, e.g. /plants; default all that are declared.")
     ] = None,
     simulate: SimulateOption = False,
+    draft: Annotated[bool, typer.Option("--draft", help="Draft a declaration also of what is declared.")] = False,
 ) -> None:
     """Read a few rows of an endpoint: columns, types, drift against the declaration, or a draft of one."""
     from smartsensor.check import discover as look
@@ -566,7 +567,7 @@ def discover(
     with settled(None, None, simulate) as settings:
         client = connect(settings)
         for one in path or [resource.path for resource in RESOURCES.values()]:
-            out.print(look(client, one), highlight=False, markup=False, soft_wrap=True)
+            out.print(look(client, one, draft), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

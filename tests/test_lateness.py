@@ -15,7 +15,10 @@ from late.thirty_days import simulate
 
 from smartsensor.check import (
     COUNTS,
+    ENOUGH,
+    LATE_NEEDED,
     MARGIN,
+    ROWS_NEEDED,
     Due,
     Lateness,
     bars,
@@ -24,6 +27,7 @@ from smartsensor.check import (
     late_windows,
     measure_lateness,
     newest_readings,
+    plot_lateness,
     poisson_upper,
     told,
 )
@@ -154,15 +158,16 @@ def test_the_newest_readings_hold_all_that_is_present(shared: Shared) -> None:
 def test_what_turns_up_behind_the_edge_is_measured(shared: Shared) -> None:
     assert measure_lateness(shared.lake, MEASUREMENTS) is None
     assert measure_lateness(shared.lake, RESOURCES["plants"]) is None
-    for _ in range(8):
+    for _ in range(16):
         shared.run(3)
     known = measure_lateness(shared.lake, MEASUREMENTS)
     assert known is not None
     assert known.behind_s == tuple(sorted(known.behind_s))
     assert known.behind_s[0] >= 0
-    assert 0 < known.caught(known.lookback) < 1
-    assert known.caught(known.recommended) >= 0.99
-    assert known.missed(timedelta(0)) > known.missed(known.lookback) > known.missed(timedelta(days=2)) > 0
+    caught = [known.caught(one) for one in (known.lookback, known.recommended)]
+    assert 0 < (caught[0] or 0) < ENOUGH <= (caught[1] or 0)
+    missed = [known.missed(one) or 0 for one in (timedelta(0), known.lookback, timedelta(days=2))]
+    assert missed[0] > missed[1] > missed[2] > 0
     assert sum(known.arrival) == known.rows
     assert "recommended" in told(known)
     some = measure_lateness(shared.lake, MEASUREMENTS, rows=known.rows // 2)
@@ -171,13 +176,43 @@ def test_what_turns_up_behind_the_edge_is_measured(shared: Shared) -> None:
 
 
 def test_nothing_late_changes_nothing() -> None:
-    calm = Lateness("events", timedelta(minutes=30), 500, 10.0, (), 40, ())
+    calm = Lateness("events", timedelta(minutes=30), 5_000, 10.0, (), 400, ())
     assert calm.recommended == calm.lookback
-    assert calm.caught(timedelta(0)) == 1
+    assert calm.caught(timedelta(0)) is None
     assert calm.missed(timedelta(0)) == pytest.approx(0.3, abs=0.01)
-    assert "turned up behind the edge: 0, of 40 read again" in told(calm)
+    said = told(calm)
+    assert "turned up behind the edge: 0, of 400 read again" in said
+    assert "too few late rows to tell which share it catches (0 seen, 30 needed)" in said
+    assert "expected miss is at most 0.3 rows a day" in said
+    assert "%" not in said
+    assert "recommended" not in said
     assert bars([0] * 10).count("\n") == 0
     assert poisson_upper(100) == pytest.approx(118.08, rel=0.01)
+
+
+def test_a_small_sample_says_that_it_cannot_tell() -> None:
+    small = Lateness("events", timedelta(minutes=30), 24, 0.0013, (), 24, ())
+    said = told(small)
+    assert "too few rows to tell how many turn up behind the edge (24 seen, 24 read again, 300 needed)" in said
+    assert "a day" not in said
+    assert "%" not in said
+    assert (small.missed(small.lookback), small.recommended) == (None, small.lookback)
+    figure = plot_lateness(small)
+    assert figure.axes[1].get_title() == "too few rows to tell which turn up late"
+    assert "300 needed" not in told(replace(small, again=ROWS_NEEDED))
+    assert "no time to tell" in told(replace(small, again=ROWS_NEEDED, days=0.0))
+
+
+def test_what_is_needed_is_the_rule_of_three() -> None:
+    # With none of n seen, a share p of all is still likely (1 in 20) where (1 - p) ** n is 0.05.
+    for needed, share in ((ROWS_NEEDED, 1 - ENOUGH), (LATE_NEEDED, 0.1)):
+        assert (1 - share) ** needed < 0.05 < (1 - share) ** (needed * 0.9)
+    few = Lateness("events", timedelta(minutes=30), 5_000, 10.0, (), 400, (60.0,) * (LATE_NEEDED - 1))
+    assert few.caught(few.lookback) is None
+    assert few.recommended == few.lookback
+    more = replace(few, behind_s=(60.0,) * LATE_NEEDED)
+    assert (more.caught(more.lookback), more.recommended) == (1.0, timedelta(minutes=5))
+    assert "catches 100.0% of the 30 seen" in told(more)
 
 
 def test_three_days_the_measured_miss_is_at_most_the_predicted_one(tmp_path: Path) -> None:
