@@ -178,6 +178,29 @@ def test_each_end_has_its_exit_code_and_says_why(
             assert got == 0, out + err
 
 
+def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world: World, tmp_path: Path) -> None:
+    lake, renamed = tmp_path / "lake", FaultPlan((Fault("renamed_field", times=0, value={"value": "reading"}),))
+    with serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=renamed) as api:
+        code, out, err = run(api, lake, "run", "--resource", "measurements", "--resource", "events")
+    assert code == 6, out + err
+    for said in ("measurements.raw", "field value", "unknown field that may be its new name: reading", "optional"):
+        assert said in err, err
+    assert "smartsensor backfill --force --from 2026-11-19 --to 2026-11-21 --resource measurements" in err
+    lines = [line for line in out.splitlines() if line.startswith(("held ", "warning "))]
+    assert any("measurements.raw" in line and "value" in line and line.startswith("held") for line in lines), out
+    assert any("_extra is null" in line and line.startswith("warning") for line in lines), out
+    assert not list(lake.glob("qualified/measurements/**/*.parquet"))
+    assert list(lake.glob("qualified/events/**/*.parquet"))
+    with serve(world=world, clock=lambda: NOW + timedelta(minutes=5), limits=UNLIMITED) as api:
+        code, out, err = run(api, lake, "run", "--resource", "measurements")
+        assert code == 6, "what is held stays held until it is read again: " + out + err
+        stretch = ("--from", "2026-11-19", "--to", "2026-11-21", "--resource", "measurements", "--yes")
+        code, out, err = run(api, lake, "backfill", "--force", *stretch)
+        assert code == 0, out + err
+    values = pl.read_parquet(f"{lake}/qualified/measurements/measured_date=*/*.parquet", hive_partitioning=False)
+    assert values["value"].null_count() < values.height / 5
+
+
 def test_usage_and_configuration_end_with_2(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SMARTSENSOR_")}
     for words, says in (
