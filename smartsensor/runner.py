@@ -816,6 +816,15 @@ def _rows(extract: Mapping[str, Any], promote: Mapping[str, Any]) -> list[dict[s
     for name in dict.fromkeys([*landed, *promoted]):
         one, other = landed.get(name, {}), promoted.get(name, {})
         findings = [finding for verdict in other.get("verdicts", []) for finding in verdict["findings"]]
+        failed = [
+            {
+                "zone": verdict["zone"],
+                **{field: finding[field] for field in ("name", "severity", "expectation", "observed")},
+            }
+            for verdict in other.get("verdicts", [])
+            for finding in verdict["findings"]
+            if not finding["success"]
+        ]
         rows.append(
             {
                 "resource": name,
@@ -828,6 +837,7 @@ def _rows(extract: Mapping[str, Any], promote: Mapping[str, Any]) -> list[dict[s
                 },
                 "passed": sum(finding["success"] for finding in findings),
                 "expectations": len(findings),
+                "failed": failed,
             }
         )
     return rows
