@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 
 from .client import ApiError, AuthError, BadRequest, Client, Forbidden
 from .config import Settings
+from .gate import GateError, read_suite, row_rules
 from .lake import Lake, manifest_key
 from .paginate import CursorPaging
 from .resources import RESOURCES, Resource, choose
