@@ -182,7 +182,7 @@ def test_each_end_has_its_exit_code_and_says_why(
 def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world: World, tmp_path: Path) -> None:
     lake, renamed = tmp_path / "lake", FaultPlan((Fault("renamed_field", times=0, value={"value": "reading"}),))
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=renamed) as api:
-        code, out, err = run(api, lake, "run", "--resource", "measurements", "--resource", "events")
+        code, out, err = run(api, lake, "run", "--resource", "measurements", "--resource", "plants")
     assert code == 6, out + err
     for said in (
         "measurements.raw",
@@ -197,7 +197,7 @@ def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world:
     assert any("measurements.raw" in line and "value" in line and line.startswith("held") for line in lines), out
     assert any("_extra is null" in line and line.startswith("warning") for line in lines), out
     assert not list(lake.glob("qualified/measurements/**/*.parquet"))
-    assert list(lake.glob("qualified/events/**/*.parquet"))
+    assert list(lake.glob("qualified/plants/**/*.parquet")), "one that is held keeps no other back"
     with serve(world=world, clock=lambda: NOW + timedelta(minutes=5), limits=UNLIMITED) as api:
         code, out, err = run(api, lake, "run", "--resource", "measurements")
         assert code == 6, "what is held stays held until it is read again: " + out + err
