@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Planner', 'QUESTIONS', 'BINS_S',
            'LABELS', 'LOOKBACKS', 'ENOUGH', 'ROWS_NEEDED', 'LATE_NEEDED', 'EXPORT_STEP', 'SAMPLE', 'SAMPLE_REQUESTS',
-           'Step', 'Due', 'Report', 'CheckFailed', 'CheckUnreachable', 'CheckUnauthenticated', 'CheckForbidden',
-           'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip', 'common', 'newest_readings',
-           'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export', 'cost', 'bytes_per_row',
-           'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness', 'Backfill',
-           'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day', 'capacity', 'Sample', 'discover']
+           'Step', 'Due', 'Report', 'CheckFailed', 'CheckSuites', 'CheckUnreachable', 'CheckUnauthenticated',
+           'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip', 'common',
+           'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export', 'cost',
+           'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness',
+           'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day', 'capacity', 'Sample',
+           'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
 import contextlib
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from numpy.typing import NDArray
 
 from .client import ApiError, AuthError, BadRequest, Client, ContractError, Forbidden
 from .config import ConfigError, Settings
+from .gate import GateError, read_suite, row_rules
 from .lake import Lake, manifest_key
 from .paginate import CursorPaging
 from .resources import FLAG, INSTANT, REAL, RESOURCES, TEXT, WHOLE, Resource, choose
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 class Step:
     """One question and its answer."""
 
-    name: str  # reachable, authenticated, permitted, schema, due
+    name: str  # suites, reachable, authenticated, permitted, schema, due
     ok: bool
     detail: str  # what was found, in words
     advice: str = ""  # what to do; "" when all is well
@@ -80,7 +83,7 @@ class Report:
     """What the check found."""
 
     run: str
-    outcome: str  # ready, nothing_due, unreachable, unauthenticated, forbidden, contract
+    outcome: str  # ready, nothing_due, suites, unreachable, unauthenticated, forbidden, contract
     steps: tuple[Step, ...]
     until: datetime | None  # the bound of this run: the server's clock less the settling time, UTC
     due: tuple[Due, ...]
@@ -124,6 +127,10 @@ class CheckFailed(Exception):
     """A run can't begin; the message says what to do. Its name says the outcome, since a name is what a notebook's failure carries to the runner."""
 
 
+class CheckSuites(CheckFailed):
+    """Mend the suite that the message names."""
+
+
 class CheckUnreachable(CheckFailed):
     """Run again later."""
 
@@ -141,6 +148,7 @@ class CheckContract(CheckFailed):
 
 
 _FAILURES: Mapping[str, type[CheckFailed]] = {
+    "suites": CheckSuites,
     "unreachable": CheckUnreachable,
     "unauthenticated": CheckUnauthenticated,
     "forbidden": CheckForbidden,
@@ -159,6 +167,19 @@ def raise_if_failed(
         )
 
 # %% ../nbs/09_check.ipynb #0724e66e
+def _suites(folder: Path, resources: Sequence[Resource]) -> Step:
+    "Read what the gate will judge by, of both zones: what is wrong there is found before anything is extracted."
+    wrong = []
+    for path in [folder / f"{one.name}.{zone}.json" for one in resources for zone in ("raw", "qualified")]:
+        try:
+            read_suite(path)
+            row_rules(path)
+        except GateError as error:
+            wrong.append(str(error))
+    found = "; ".join(wrong) or f"{2 * len(resources)} suites in {folder.absolute()}"
+    return Step("suites", not wrong, found, f"Mend or add the file in {folder.absolute()}" if wrong else "")
+
+
 def _reachable(client: Client) -> tuple[Step, datetime]:
     reply = client.get("/health", signed=False)
     return Step("reachable", True, f"{client.settings.base_url} answers in {reply.seconds * 1000:.0f} ms"), reply.date()
@@ -449,7 +470,9 @@ def check(
 def _asked(
     client: Client, lake: Lake, resources: Sequence[Resource], settings: Settings, run: str, plan: Planner
 ) -> Report:
-    steps: list[Step] = []
+    steps = [_suites(settings.expectations, resources)]
+    if not steps[0].ok:
+        return _stopped(run, "suites", steps)
     try:
         step, now = _reachable(client)
         steps.append(step)
@@ -499,7 +522,7 @@ def _stopped(run: str, outcome: str, steps: Sequence[Step]) -> Report:
     return Report(run, outcome, tuple(steps), None, (), 0, 0.0, {})
 
 # %% ../nbs/09_check.ipynb #27a25757
-QUESTIONS = ("reachable", "authenticated", "permitted", "schema", "due")
+QUESTIONS = ("suites", "reachable", "authenticated", "permitted", "schema", "due")
 _ADVICE: Mapping[str, str] = {
     "unreachable": "Check SMARTSENSOR_API_URL and the network, then run again: nothing was read",
     "unauthenticated": "Check SMARTSENSOR_CLIENT_ID and SMARTSENSOR_CLIENT_SECRET, or the secret they come from",

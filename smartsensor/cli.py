@@ -100,6 +100,11 @@ def home() -> Path:
     raise ConfigError("there is no folder glue_notebooks here; run smartsensor in a checkout of the project")
 
 
+def _suites() -> str:
+    "The folder of the suites: SMARTSENSOR_EXPECTATIONS, else the one of the checkout."
+    return os.environ.get(f"{PREFIX}EXPECTATIONS", "").strip() or str(home() / "expectations")
+
+
 @contextlib.contextmanager
 def settled(
     lake: str | None,
@@ -108,7 +113,7 @@ def settled(
     **more: str,  # further SMARTSENSOR_ variables, without the prefix
 ) -> Iterator[Settings]:
     "The settings of a command: options over the environment, and the simulator's address where it is asked for."
-    options = {"LAKE": lake, "ENGINE": engine, "EXPECTATIONS": str(home() / "expectations"), **more}
+    options = {"LAKE": lake, "ENGINE": engine, "EXPECTATIONS": _suites(), **more}
     env = {**{f"{PREFIX}{name}": value for name, value in options.items() if value}}
     if not simulate:
         yield load_settings({**os.environ, **env})
@@ -161,6 +166,7 @@ def show(outcome: Outcome) -> None:
     out.print()
     if outcome.resources:
         out.print(reconciliation(outcome))
+        _say_failed(outcome.resources)
     seconds = "   ".join(f"{job} {spent:.1f} s" for job, spent in outcome.seconds.items())
     out.print(f"Seconds by job   {seconds}   total {sum(outcome.seconds.values()):.1f} s", highlight=False)
     for name, link in outcome.links.items():
@@ -168,6 +174,15 @@ def show(outcome: Outcome) -> None:
     if outcome.message:
         err.print(f"\n{outcome.message}", style="red", highlight=False, markup=False, soft_wrap=True)
         err.print(f"Exit code {outcome.code}: {EXIT_CODES[outcome.code]}", highlight=False)
+
+
+def _say_failed(rows: Sequence[Mapping[str, Any]]) -> None:
+    "A line for each expectation that was not met: what held, and what is a warning."
+    for row in rows:
+        for one in row.get("failed", ()):
+            word, colour = ("held", "red") if one["severity"] == "critical" else ("warning", "yellow")
+            line = f"{word:8} {row['resource']}.{one['zone']}: {one['expectation']}; observed: {one['observed']}"
+            out.print(line, style=colour, highlight=False, markup=False, soft_wrap=True)
 
 
 def _beginning(settings: Settings, lake: Lake) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['Severity', 'Zone', 'Status', 'ROW_COUNT', 'SECONDS_AFTER', 'SAMPLES', 'STYLE', 'ICONS', 'HEAD', 'PAGE', 'INDEX',
-           'SITE', 'INDEX_JSON', 'ENTRIES', 'ORDER', 'Entries', 'GateError', 'Finding', 'Verdict', 'Entry', 'Suite',
-           'read_suite', 'RowRule', 'sql_literal', 'row_rules', 'SqlTable', 'render_page', 'Shelf', 'Gate',
-           'held_message', 'plot_verdicts']
+__all__ = ['Severity', 'Zone', 'Status', 'ROW_COUNT', 'SECONDS_AFTER', 'FIELD_ROWS', 'FIELD_MARGIN', 'SAMPLES', 'STYLE', 'ICONS',
+           'HEAD', 'PAGE', 'INDEX', 'SITE', 'INDEX_JSON', 'ENTRIES', 'ORDER', 'Entries', 'GateError', 'Finding',
+           'Verdict', 'Entry', 'Suite', 'read_suite', 'RowRule', 'sql_literal', 'row_rules', 'SqlTable', 'WindowFields',
+           'judge_fields', 'render_page', 'Shelf', 'Gate', 'held_message', 'plot_verdicts']
 
 # %% ../nbs/11_gate.ipynb #d7570148
 Severity = Literal["critical", "warning"]
@@ -57,6 +57,7 @@ class Finding:
     observed: str  # what was seen, in words
     name: str = ""  # unique in its suite; a RowRule made from the same expectation has the same name
     why: str = ""  # from the suite: what breaks when this does
+    advice: str = ""  # what to do about it; "" where the suite's why says enough
     samples: tuple[str, ...] = ()  # some of what broke it, with keys; data of the API: escape it
 
     @property
@@ -603,6 +604,100 @@ def _opened(context: Any, batch: Any) -> Iterator[Any]:
         if name in context.data_sources.all():
             context.data_sources.delete(name)
 
+# %% ../nbs/11_gate.ipynb #10fb791c
+FIELD_ROWS, FIELD_MARGIN = 100, 0.2  # rows below which a share says nothing; how far it must lie above the worst before
+
+
+@dataclass(frozen=True)
+class WindowFields:
+    """What is known of the declared fields of one landed window."""
+
+    window: str  # in words
+    rows: int
+    nulls: Mapping[str, int]  # rows without a value, by column; of a struct by its fields: nameplate.voltage_v
+    absent: frozenset[str] = frozenset()  # columns that at least one page did not have at all
+    unknown: tuple[str, ...] = ()  # fields that nobody declared
+
+    def share(self, name: str) -> float:
+        "Of its rows, those where a field is null: 0 to 1."
+        return self.nulls.get(name, 0) / max(self.rows, 1)
+
+
+def _large_enough(windows: Sequence[WindowFields]) -> list[WindowFields]:
+    "Windows whose shares say something; where there is none, all of them as one."
+    large = [one for one in windows if one.rows >= FIELD_ROWS]
+    rows = sum(one.rows for one in windows)
+    if large or rows < FIELD_ROWS:
+        return large
+    names = set.intersection(*(set(one.nulls) for one in windows))
+    nulls = {name: sum(one.nulls[name] for one in windows) for name in names}
+    return [WindowFields(f"{windows[0].window} to {windows[-1].window}", rows, nulls)]
+
+# %% ../nbs/11_gate.ipynb #cbb7d90d
+def judge_fields(
+    batch: Sequence[WindowFields],  # what is to be published, in the order of time
+    history: Sequence[WindowFields],  # what was published last; [] on a first run
+    optional: Sequence[str] = (),  # columns that may be missing
+    advice: str = "",  # what a person does about a field that is missing
+) -> tuple[Finding, ...]:  # critical; a warning for an optional field that is absent; () where there are no rows
+    "A finding for each field that is absent or null far too often; where there is none, one that says so."
+    batch, fields = (
+        [one for one in batch if one.rows],
+        dict.fromkeys(n for one in batch for n in (*one.nulls, *one.absent)),
+    )
+    found = [
+        finding
+        for name in fields
+        for finding in _judge_field(name, batch, history, name in optional or name.split(".")[0] in optional)
+    ]
+    if not batch or found:
+        return tuple(replace(one, advice=advice) if one.severity == "critical" else one for one in found)
+    seen = f"{len(fields)} fields in {len(batch)} windows, against {len(history)} windows published before"
+    return (Finding(f"{_ON_EACH_PAGE}, and null about as often as before", "declared_fields", None, "critical", True, 0, 0, seen, "declared-fields", _WHY_FIELDS),)  # fmt: skip
+
+
+_ON_EACH_PAGE = "each declared field is on each page"
+_WHY_FIELDS = "A field that the source renames or drops is null in every row: what is published would say that there are no values."
+
+
+def _judge_field(
+    name: str, batch: Sequence[WindowFields], history: Sequence[WindowFields], optional: bool
+) -> Iterator[Finding]:
+    "At most one finding, which failed."
+    absent = [one for one in batch if name in one.absent]
+    before = [one.share(name) for one in _large_enough(history) if name in one.nulls]
+    worst = max(before, default=1.0)
+    sparse = [one for one in _large_enough(batch) if one.share(name) > worst + FIELD_MARGIN and not optional]
+    if not absent and not sparse:
+        return
+    said = (
+        f"field {name} is on each page"
+        if absent
+        else f"field {name} is null in no more than {100 * worst:.3g}\u00a0% of a window's rows, as before, and {100 * FIELD_MARGIN:g} points"
+    )
+    where = absent or sparse
+    rows, nulls = sum(one.rows for one in where), sum(one.nulls.get(name, 0) for one in where)
+    seen = f"{'absent from pages of' if absent else 'null too often in'} {_spans(where)}: null in {_number(nulls)} of {_number(rows)} rows, {100 * nulls / rows:.3g}\u00a0%"
+    candidates = _candidates(where, history)
+    if candidates:
+        seen += f"; unknown field{'s' if ',' in candidates else ''} that may be its new name: {candidates}"
+    yield Finding(said, "declared_field", name, "warning" if optional else "critical", False, nulls, rows, seen, f"field-{name}", _WHY_FIELDS)  # fmt: skip
+
+# %% ../nbs/11_gate.ipynb #7e8eccc3
+def _spans(windows: Sequence[WindowFields]) -> str:
+    first, last = windows[0].window, windows[-1].window
+    return f"window {first}" if len(windows) == 1 else f"{len(windows)} windows, the first {first}, the last {last}"
+
+
+def _candidates(windows: Sequence[WindowFields], history: Sequence[WindowFields]) -> str:
+    "Unknown fields that were not there before; the API's own words, so nothing that a terminal would obey."
+    found, known = (
+        dict.fromkeys(name for one in windows for name in one.unknown),
+        {n for one in history for n in one.unknown},
+    )
+    fresh = [name for name in found if name not in known] or list(found)
+    return ", ".join(name[:60] if name.isprintable() else ascii(name[:60]) for name in fresh[:8])
+
 # %% ../nbs/11_gate.ipynb #1decad74
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -753,7 +848,7 @@ PAGE = """{{ head }}
 <thead><tr><th>status</th><th>expectation</th><th>observed</th><th>severity</th></tr></thead><tbody>
 {% for f in ordered(v.findings) %}
 <tr><td>{{ badge(f.status, {"passed": "met", "warned": "warning", "held": "failed"}[f.status]) }}</td>
-<td><div class="what">{{ f.expectation }}</div><div class="why">{{ f.why }}</div><code>{{ f.name }}</code></td>
+<td><div class="what">{{ f.expectation }}</div><div class="why">{{ f.why }}{% if f.advice %} {{ f.advice }}{% endif %}</div><code>{{ f.name }}</code></td>
 <td class="seen">{{ f.observed }}
 {%- if f.unexpected %}<div class="share"><i class="{{ f.status }}" style="width:{{ "%.2f" | format(100 * f.unexpected / [f.elements, 1] | max) }}%"></i></div>{% endif %}
 {%- if f.samples %}<details{% if not f.success %} open{% endif %}><summary>{{ f.samples | length }} of them
@@ -943,6 +1038,7 @@ class Gate:
             str, int
         ],  # expected_rows: what the source declared, or what was received when it declares nothing
         about: Mapping[str, str] | None = None,  # for the page: window, rows declared, ...
+        further: Sequence[Finding] = (),  # findings that were made elsewhere: those of `judge_fields`
     ) -> Verdict:  # held or not; nothing is raised for bad data
         "Judge one batch; GateError when that is not possible."
         started, suite = perf_counter(), read_suite(self.expectations / f"{resource}.{zone}.json")
@@ -950,7 +1046,7 @@ class Gate:
         with _opened(self._context, batch) as opened:
             rows, findings = _findings(opened, suite, values)
         page, seconds = f"quality/{self.run_id}/{resource}.html", perf_counter() - started
-        verdict = Verdict(resource, zone, rows, findings, page, dict(about or {}), self.clock(), seconds)
+        verdict = Verdict(resource, zone, rows, (*findings, *further), page, dict(about or {}), self.clock(), seconds)
         self._verdicts.setdefault(resource, []).append(verdict)
         self._teams[resource] = str(suite.meta.get("team", ""))
         self._unwritten.add(resource)

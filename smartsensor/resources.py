@@ -47,9 +47,12 @@ class Resource:
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
+    optional: tuple[
+        str, ...
+    ] = ()  # columns that may be missing, or null, in any share of the rows: the gate warns only
 
     def __post_init__(self) -> None:
-        named = [*self.key, *self.version, self.incremental_field, self.event_field, *self.shard_by]
+        named = [*self.key, *self.version, self.incremental_field, self.event_field, *self.shard_by, *self.optional]
         unknown = {name for name in named if name and name not in self.schema.names}
         if unknown or not self.key:
             raise ValueError(f"resource {self.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
@@ -141,6 +144,7 @@ ASSETS = Resource(
         nameplate=(NAMEPLATE,), last_sync_at=(INSTANT,), created_at=INSTANT, updated_at=INSTANT, deleted_at=(INSTANT,),
     ),
     "snapshot",
+    optional=("deleted_at",),
 )  # fmt: skip
 SENSORS = Resource(
     "sensors",
@@ -192,6 +196,7 @@ EVENTS = Resource(
     incremental_field="updated_at",
     event_field="opened_at",
     lookback=timedelta(minutes=30),
+    optional=("sensor_id", "closed_at"),
 )  # fmt: skip
 CONDITION_INDEXES = Resource(
     "condition-indexes",
@@ -202,6 +207,7 @@ CONDITION_INDEXES = Resource(
     incremental_field="updated_at",
     version=("updated_at", "computed_at"),
     lookback=timedelta(minutes=30),
+    optional=("status_code",),
 )
 
 RESOURCES: Mapping[str, Resource] = MappingProxyType(

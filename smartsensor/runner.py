@@ -139,7 +139,7 @@ EXIT_CODES: Mapping[int, str] = {
     143: "the job was told to end: run again, it goes on from what has landed",
 }
 _CODES: Mapping[str, int] = {
-    "ConfigError": 2, "GateError": 2, "EngineError": 2,
+    "ConfigError": 2, "GateError": 2, "CheckSuites": 2, "EngineError": 2,
     "TransportFault": 3, "ServerFault": 3, "RateLimited": 3, "CheckUnreachable": 3,
     "ExportOverdue": 3, "ExportCancelled": 3, "ExportFailed": 5, "ExportBroken": 5,
     "AuthError": 4, "Forbidden": 4, "CheckUnauthenticated": 4, "CheckForbidden": 4,
@@ -848,6 +848,15 @@ def _rows(extract: Mapping[str, Any], promote: Mapping[str, Any]) -> list[dict[s
     for name in dict.fromkeys([*landed, *promoted]):
         one, other = landed.get(name, {}), promoted.get(name, {})
         findings = [finding for verdict in other.get("verdicts", []) for finding in verdict["findings"]]
+        failed = [
+            {
+                "zone": verdict["zone"],
+                **{field: finding[field] for field in ("name", "severity", "expectation", "observed")},
+            }
+            for verdict in other.get("verdicts", [])
+            for finding in verdict["findings"]
+            if not finding["success"]
+        ]
         rows.append(
             {
                 "resource": name,
@@ -860,6 +869,7 @@ def _rows(extract: Mapping[str, Any], promote: Mapping[str, Any]) -> list[dict[s
                 },
                 "passed": sum(finding["success"] for finding in findings),
                 "expectations": len(findings),
+                "failed": failed,
             }
         )
     return rows

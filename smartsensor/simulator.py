@@ -99,6 +99,7 @@ FAULTS: Mapping[str, str] = {
     "row_on_two_pages": "the last row comes again as the first of the next page",
     "lying_count": "the count is off; value: by how much",
     "new_field": "rows hold fields that nobody declared; value: the fields",
+    "renamed_field": "a field comes under another name; value: {its name: the new one}",
     "number_as_string": "a number becomes a string; value: the field",
     "timestamp_without_zone": "times lose their Z; value: the field, or null for all",
     "error_in_200": "an error object with status 200",
@@ -112,13 +113,14 @@ FAULTS: Mapping[str, str] = {
     "export_url_expires": "the address expires when half of the file is sent",
 }
 _TOKEN_FAULTS = ("token_503", "invalid_client", "expires_in_absent")
-_ROW_FAULTS = ("new_field", "number_as_string", "timestamp_without_zone")
+_ROW_FAULTS = ("new_field", "renamed_field", "number_as_string", "timestamp_without_zone")
 _DEFAULTS: Mapping[str, Any] = {
     **{
         "status": 503,
         "slow": 1.0,
         "lying_count": 1,
         "new_field": {"firmware_channel": "beta"},
+        "renamed_field": {"value": "reading"},
         "number_as_string": "value",
     },
     **{"export_stuck": 40, "export_progress_back": 30, "export_failed": True, "export_wrong_rows": 1},
@@ -623,6 +625,9 @@ def _drift(resource: str, body: bytes, faults: Mapping[str, Fault]) -> bytes:
     for row in page["data"]:
         if "new_field" in faults:
             row |= faults["new_field"].value
+        if "renamed_field" in faults:
+            for name, other in faults["renamed_field"].value.items():
+                row[other] = row.pop(name)
         if "number_as_string" in faults:
             name = faults["number_as_string"].value
             row[name] = None if row.get(name) is None else str(row[name])

@@ -80,6 +80,7 @@ class QuickGate:
         zone: Any,
         parameters: Mapping[str, int],
         about: Mapping[str, str] | None = None,
+        further: Sequence[Finding] = (),
     ) -> Verdict:
         import duckdb
 
@@ -103,7 +104,7 @@ class QuickGate:
                 )
             )
         findings.append(self._finding("told-to-hold", self.hold != zone, 0, ""))
-        return Verdict(resource, zone, batch.num_rows, tuple(findings), None, about or {})
+        return Verdict(resource, zone, batch.num_rows, (*findings, *further), None, about or {})
 
     def _finding(self, name: str, success: bool, unexpected: int, observed: str) -> Finding:
         return Finding(name, "quick", None, "critical", success, unexpected, 0, observed, name=name)

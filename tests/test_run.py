@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,49 @@ def test_each_end_has_its_exit_code_and_says_why(
         ) as api:  # the source has mended its count
             got, out, err = run(api, lake, "run", "--resource", "plants")
             assert got == 0, out + err
+
+
+def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world: World, tmp_path: Path) -> None:
+    lake, renamed = tmp_path / "lake", FaultPlan((Fault("renamed_field", times=0, value={"value": "reading"}),))
+    with serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=renamed) as api:
+        code, out, err = run(api, lake, "run", "--resource", "measurements", "--resource", "plants")
+    assert code == 6, out + err
+    for said in (
+        "measurements.raw",
+        "field value is on each page",
+        "unknown field that may be its new name: reading",
+        "optional",
+    ):
+        assert said in err, err
+    told = re.search(r"smartsensor (backfill --force --from \S+ --to \S+ --resource measurements)", err)
+    assert told is not None, err
+    lines = [line for line in out.splitlines() if line.startswith(("held ", "warning "))]
+    assert any("measurements.raw" in line and "value" in line and line.startswith("held") for line in lines), out
+    assert any("_extra is null" in line and line.startswith("warning") for line in lines), out
+    assert not list(lake.glob("qualified/measurements/**/*.parquet"))
+    assert list(lake.glob("qualified/plants/**/*.parquet")), "one that is held keeps no other back"
+    with serve(world=world, clock=lambda: NOW + timedelta(minutes=5), limits=UNLIMITED) as api:
+        code, out, err = run(api, lake, "run", "--resource", "measurements")
+        assert code == 6, "what is held stays held until it is read again: " + out + err
+        code, out, err = run(api, lake, *told[1].split(), "--yes")
+        assert code == 0, out + err
+    values = pl.read_parquet(f"{lake}/qualified/measurements/measured_date=*/*.parquet", hive_partitioning=False)
+    assert values["value"].null_count() < values.height / 5
+
+
+def test_suites_are_looked_at_first_where_the_environment_says(world: World, tmp_path: Path) -> None:
+    suites, lake = tmp_path / "suites", tmp_path / "lake"
+    shutil.copytree(ROOT / "expectations", suites)
+    (suites / "plants.qualified.json").write_text("{")
+    (suites / "events.raw.json").unlink()
+    with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
+        env = env_of(api, lake) | {"SMARTSENSOR_EXPECTATIONS": str(suites)}
+        command = [sys.executable, "-m", "smartsensor.cli", "run", "--resource", "plants", "--resource", "events"]
+        ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    for said in ("plants.qualified.json", "events.raw.json", str(suites)):
+        assert said in ended.stderr
+    assert not (lake / "raw").exists(), "nothing is extracted"
 
 
 def test_usage_and_configuration_end_with_2(tmp_path: Path) -> None:

@@ -533,6 +533,14 @@ def _new_field(caller: Caller) -> None:
     assert caller.get("/measurements", **WINDOW).json()["data"][0]["humidity"] == 41
 
 
+def _renamed_field(caller: Caller) -> None:
+    good = caller.get("/measurements", **WINDOW).json()["data"]
+    caller.fault("renamed_field", value={"value": "reading"})
+    rows = caller.get("/measurements", **WINDOW).json()["data"]
+    assert [row["reading"] for row in rows] == [row["value"] for row in good]
+    assert not any("value" in row for row in rows)
+
+
 def _number_as_string(caller: Caller) -> None:
     caller.fault("number_as_string")
     rows = caller.get("/measurements", **WINDOW).json()["data"]
@@ -560,6 +568,7 @@ PROOFS: dict[str, Callable[[Caller], None]] = {
     **{"empty_page": _empty_page, "repeated_cursor": _repeated_cursor, "cursor_key_missing": _cursor_key_missing},
     **{"row_on_two_pages": _row_on_two_pages, "lying_count": _lying_count, "new_field": _new_field},
     **{
+        "renamed_field": _renamed_field,
         "number_as_string": _number_as_string,
         "timestamp_without_zone": _timestamp_without_zone,
         "error_in_200": _error_in_200,

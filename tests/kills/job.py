@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class SqlGate:
         zone: Any,
         parameters: Mapping[str, int],
         about: Mapping[str, str] | None = None,
+        further: Sequence[Finding] = (),
     ) -> Verdict:
         import duckdb
 
@@ -55,7 +56,7 @@ class SqlGate:
         for rule in row_rules(EXPECTATIONS / f"{resource}.raw.json") if zone == "raw" else ():
             bad = len(frame.filter(rule.where))
             findings.append(Finding(rule.name, "row", None, "critical", True, bad, batch.num_rows, "", name=rule.name))
-        return Verdict(resource, zone, batch.num_rows, tuple(findings), None, about or {})
+        return Verdict(resource, zone, batch.num_rows, (*findings, *further), None, about or {})
 
 
 def counted(count: "itertools.count[int]", deadline: int, work: Callable[..., Any]) -> Callable[..., Any]:
