@@ -6,11 +6,11 @@
 __all__ = ['MARGIN', 'REOPEN', 'COUNTS', 'SAMPLE_ROWS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Planner', 'QUESTIONS', 'BINS_S',
            'LABELS', 'LOOKBACKS', 'ENOUGH', 'ROWS_NEEDED', 'LATE_NEEDED', 'EXPORT_STEP', 'SAMPLE', 'SAMPLE_REQUESTS',
            'Step', 'Due', 'Report', 'CheckFailed', 'CheckSuites', 'CheckUnreachable', 'CheckUnauthenticated',
-           'CheckForbidden', 'CheckContract', 'raise_if_failed', 'Reach', 'earliest_of', 'clip', 'common',
+           'CheckForbidden', 'CheckContract', 'raise_if_failed', 'planned', 'Reach', 'earliest_of', 'clip', 'common',
            'newest_readings', 'present_rows', 'late_windows', 'due_windows', 'by_export', 'goes_by_export', 'cost',
-           'bytes_per_row', 'check', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars', 'told', 'plot_lateness',
-           'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day', 'capacity', 'Sample',
-           'discover']
+           'bytes_per_row', 'check', 'resume', 'check_run', 'Lateness', 'poisson_upper', 'measure_lateness', 'bars',
+           'told', 'plot_lateness', 'Backfill', 'plan_backfill', 'resume_backfill', 'Glue', 'Capacity', 'rows_of_a_day',
+           'capacity', 'Sample', 'discover']
 
 # %% ../nbs/09_check.ipynb #351c25b3
 import contextlib
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from .client import ApiError, AuthError, BadRequest, Client, ContractError, Forbidden
 from .config import ConfigError, Settings
 from .gate import GateError, read_suite, row_rules
-from .lake import Lake, manifest_key
+from .lake import Lake, NotFound, manifest_key
 from .paginate import CursorPaging
 from .resources import FLAG, INSTANT, REAL, RESOURCES, TEXT, WHOLE, Resource, choose
 from .windows import EPOCH, Evidence, Ledger, Window, cut, instant, merge, plan_windows, rfc3339, subtract
@@ -92,6 +92,7 @@ class Report:
     drift: Mapping[str, tuple[str, ...]]  # by resource
     bytes: int | None = None  # that the due windows will take in raw, by what was measured before; None: nothing was
     notes: tuple[str, ...] = ()  # what a person should know: a stretch that can't be read any more, say
+    resources: tuple[str, ...] = ()  # names that it looked at; () in reports of before this was noted
 
     @property
     def ok(self) -> bool:
@@ -103,7 +104,15 @@ class Report:
         until = rfc3339(self.until) if self.until else None
         steps, due = [asdict(step) for step in self.steps], [one.as_json() for one in self.due]
         drift = {name: list(said) for name, said in self.drift.items()}
-        return {**self.__dict__, "steps": steps, "until": until, "due": due, "drift": drift, "notes": list(self.notes)}
+        return {
+            **self.__dict__,
+            "steps": steps,
+            "until": until,
+            "due": due,
+            "drift": drift,
+            "notes": list(self.notes),
+            "resources": list(self.resources),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Report":
@@ -119,6 +128,7 @@ class Report:
                 "until": until,
                 "drift": drift,
                 "notes": tuple(values.get("notes", ())),
+                "resources": tuple(values.get("resources", ())),
             }
         )
 
@@ -165,6 +175,27 @@ def raise_if_failed(
         raise _FAILURES[report.outcome](
             "; ".join(f"{step.name}: {step.detail}. {step.advice}".strip() for step in failed)
         )
+
+
+def planned(
+    lake: Lake,
+    run: str,
+    resources: Sequence[str] = (),  # names; () for all that its check looked at
+) -> list[Due]:  # NotFound without a plan, CheckFailed where the check failed, ValueError where it left a resource out
+    "What a run is to read, as its check has settled it."
+    try:
+        report = Report.from_json(lake.json(f"runs/{run}/check.json"))
+    except NotFound:
+        raise NotFound(
+            f"run {run} has no plan in {lake.root}: `smartsensor check --run-id {run}` makes one, and nothing was read"
+        ) from None
+    raise_if_failed(report)
+    missing = [name for name in resources if report.resources and name not in report.resources]
+    if missing:
+        raise ValueError(
+            f"the check of run {run} looked at {', '.join(report.resources)} only, not at {', '.join(missing)}: check all that is to be read, under another run id"
+        )
+    return [one for one in report.due if not resources or one.resource in resources]
 
 # %% ../nbs/09_check.ipynb #0724e66e
 def _suites(folder: Path, resources: Sequence[Resource]) -> Step:
@@ -504,6 +535,7 @@ def _asked(
         drift,
         size,
         tuple(notes),
+        tuple(resource.name for resource in resources),
     )
 
 
@@ -520,6 +552,65 @@ def _within(plan: Planner, reach: Reach) -> tuple[list[Due], list[str]]:
 # %% ../nbs/09_check.ipynb #2ff47805
 def _stopped(run: str, outcome: str, steps: Sequence[Step]) -> Report:
     return Report(run, outcome, tuple(steps), None, (), 0, 0.0, {})
+
+# %% ../nbs/09_check.ipynb #a7d31c03
+def resume(
+    client: Client,
+    lake: Lake,
+    resources: Sequence[Resource],
+    settings: Settings,
+    begun: Report,  # the plan of the run that was killed
+    start: datetime | None = None,  # as in `check`
+) -> Report:  # as `check` gives it; its due windows: landed, left over, and due since
+    "The plan of a run that goes on: what is left of it, and what has become due since."
+
+    def plan(reach: Reach) -> tuple[list[Due], list[str]]:
+        landed, left, notes = _begun(lake, begun, reach)
+        left = [one for one in left if RESOURCES[one.resource].mode == "incremental"]
+        due, more = _due_now(client, lake, resources, settings, start, reach)
+        return [*landed, *left, *_beside(client, due, landed, left)], list(dict.fromkeys([*notes, *more]))
+
+    return _asked(client, lake, resources, settings, begun.run, plan)
+
+
+def check_run(
+    client: Client,
+    lake: Lake,
+    resources: Sequence[Resource],
+    settings: Settings,
+    run: str,
+    start: datetime | None = None,  # as in `check`
+    going_on: bool = False,  # the run was killed and has a plan
+) -> Report:  # NotFound where it goes on and has none
+    "The check of a run that begins, or of one that goes on."
+    if not going_on:
+        return check(client, lake, resources, settings, run, start)
+    return resume(client, lake, resources, settings, Report.from_json(lake.json(f"runs/{run}/check.json")), start)
+
+
+def _beside(client: Client, due: Sequence[Due], landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
+    "What is due and not left over anyway, in windows that this run has not landed: one that it has is not read again."
+    found = list[Due]()
+    for one in due:
+        resource = RESOURCES[one.resource]
+        parts = subtract(one.window, [other.window for other in left if other.resource == one.resource])
+        old = [other.window for other in landed if other.resource == one.resource]
+        if resource.mode == "snapshot":
+            found += [one] if one.window not in old else []
+            continue
+        for window in (piece for part in parts for piece in _other(part, old)):
+            found.append(
+                one if window == one.window else replace(one, window=window, rows=client.count(resource, window))
+            )
+    return found
+
+
+def _other(window: Window, landed: Sequence[Window]) -> list[Window]:
+    "The same stretch in windows that differ from the landed ones."
+    seconds = (window.end - window.start) // timedelta(seconds=1)
+    if window not in landed or seconds < 2:
+        return [window]
+    return [piece for half in cut(window, timedelta(seconds=-(-seconds // 2))) for piece in _other(half, landed)]
 
 # %% ../nbs/09_check.ipynb #27a25757
 QUESTIONS = ("suites", "reachable", "authenticated", "permitted", "schema", "due")
@@ -883,12 +974,18 @@ def resume_backfill(
     "The plan of a backfill that was interrupted."
 
     def plan(reach: Reach) -> tuple[list[Due], list[str]]:
-        landed = [one for one in begun.due if lake.exists(manifest_key(one.resource, begun.run, one.window))]
-        rest = [(one, clip([one.window], reach.earliest)) for one in begun.due if one not in landed]
-        notes = [text for one, (_, lost) in rest for text in _gone(RESOURCES[one.resource], lost, reach.earliest)]
-        return [*landed, *(replace(one, window=window) for one, (kept, _) in rest for window in kept)], notes
+        landed, left, notes = _begun(lake, begun, reach)
+        return [*landed, *left], notes
 
     return _asked(client, lake, wish.chosen(), settings, begun.run, plan)
+
+
+def _begun(lake: Lake, begun: Report, reach: Reach) -> tuple[list[Due], list[Due], list[str]]:
+    "What of a plan has landed, what is left of it and can be read, and what can't be read any more."
+    landed = [one for one in begun.due if lake.exists(manifest_key(one.resource, begun.run, one.window))]
+    rest = [(one, clip([one.window], reach.earliest)) for one in begun.due if one not in landed]
+    notes = [text for one, (_, lost) in rest for text in _gone(RESOURCES[one.resource], lost, reach.earliest)]
+    return landed, [replace(one, window=window) for one, (kept, _) in rest for window in kept], notes
 
 # %% ../nbs/09_check.ipynb #e0978403
 @dataclass(frozen=True)

@@ -464,18 +464,22 @@ def _date(option: str, text: str) -> datetime:
 
 
 def _wish(
-    lake: Lake, new: "Backfill | None"
+    lake: Lake,
+    new: "Backfill | None",
+    source: str,  # where rows are read now; a plan that was made for another source is not gone on with
 ) -> "tuple[str, Backfill, bool]":  # run id, what is wanted, whether it goes on
     "The open backfill that is meant, or a new one."
     from smartsensor.check import Backfill
     from smartsensor.runner import open_backfills
 
-    known = {run: Backfill.from_json(lake.json(f"runs/{run}/backfill.json")["wish"]) for run in open_backfills(lake)}
-    for run, wish in reversed(known.items()):
-        if new in (None, wish):
+    records = {run: lake.json(f"runs/{run}/backfill.json") for run in open_backfills(lake)}
+    for run, record in reversed(records.items()):
+        wish = Backfill.from_json(record["wish"])
+        if new in (None, wish) and record.get("source", source) == source:
             return run, wish, True
     if new is None:
-        raise ConfigError("--from and --to are missing, and there is no backfill to go on with")
+        others = "".join(f"; {run} reads {record['source']}" for run, record in records.items())
+        raise ConfigError(f"--from and --to are missing, and there is no backfill of {source} to go on with{others}")
     return new_run_id(datetime.now(UTC), "backfill-"), new, False
 
 # %% ../nbs/16_cli.ipynb #50b7d5d9
@@ -503,7 +507,7 @@ def backfill(
 ) -> None:
     """Read a stretch of history, whatever the incremental runs do, and promote it."""
     from smartsensor.check import Backfill
-    from smartsensor.runner import run_backfill
+    from smartsensor.runner import run_backfill, source_of
 
     if (begin is None) != (end is None):
         raise ConfigError("--from and --to go together")
@@ -516,7 +520,7 @@ def backfill(
     with settled(lake, engine, simulate, **({"THREADS": str(threads)} if threads else {})) as settings:
         store = Lake(settings.lake)
         refuse_busy(store, "backfill", datetime.now(UTC))
-        run, wish, resumed = _wish(store, new)
+        run, wish, resumed = _wish(store, new, source_of(settings))
         if not _settle_backfill(settings, store, run, wish, resumed, yes):
             out.print("Nothing to read there.", highlight=False)
             return
@@ -534,7 +538,7 @@ def _settle_backfill(
 ) -> bool:  # whether there is anything to do
     "Plan it, print the estimate, and leave the plan where the job notebooks look."
     from smartsensor.check import Report, goes_by_export, plan_backfill, raise_if_failed, resume_backfill
-    from smartsensor.runner import connect
+    from smartsensor.runner import connect, source_of
 
     client = connect(settings)
     if resumed:
@@ -560,7 +564,9 @@ def _settle_backfill(
         if not resumed:
             store.put(
                 f"runs/{run}/backfill.json",
-                json.dumps({"wish": wish.as_json(), "predicted": predicted}, indent=1).encode(),
+                json.dumps(
+                    {"wish": wish.as_json(), "source": source_of(settings), "predicted": predicted}, indent=1
+                ).encode(),
             )
         store.put(f"runs/{run}/check.json", json.dumps(report.as_json(), indent=1).encode())
     return bool(report.due)

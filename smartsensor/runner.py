@@ -7,9 +7,9 @@ __all__ = ['Told', 'WAITING', 'EXIT_CODES', 'KERNEL', 'LINE_MAGICS', 'CELL_MAGIC
            'connect', 'reporting', 'JobFailed', 'code_of', 'sentence', 'write_kernel', 'install_kernel', 'kernel_path',
            'spark_settings', 'apply_conf', 'line_magics', 'cell_magics', 'load_ipython_extension', 'Executed',
            'refuse_unknown', 'execute', 'Ended', 'Terminated', 'TimedOut', 'swallowed', 'tool_folders', 'Pages',
-           'as_page', 'Busy', 'Fenced', 'Claim', 'claim', 'refuse_busy', 'renew', 'held', 'guard', 'Outcome',
-           'unfinished', 'newest_run', 'run_pipeline', 'open_backfills', 'run_backfill', 'Order', 'read_order', 'typed',
-           'fetched', 'ending', 'figures', 'run_job']
+           'as_page', 'Busy', 'Fenced', 'Claim', 'claim', 'refuse_busy', 'renew', 'held', 'guard', 'Outcome', 'Asked',
+           'source_of', 'interrupted', 'unfinished', 'newest_run', 'run_pipeline', 'open_backfills', 'run_backfill',
+           'Order', 'read_order', 'typed', 'fetched', 'ending', 'figures', 'run_job']
 
 # %% ../nbs/14_runner.ipynb #cde51b10
 import ast
@@ -39,7 +39,7 @@ from tqdm import tqdm
 from .budget import RateBudget
 from .client import Client, redact
 from .config import ConfigError, Settings, as_env, load_settings
-from .lake import Conflict, Lake, LakeError, NotFound
+from .lake import Conflict, Lake, LakeError, NotFound, manifest_key
 from .resources import RESOURCES, choose
 
 # %% ../nbs/14_runner.ipynb #8a97824a
@@ -709,13 +709,54 @@ def _runs(lake: Lake) -> dict[str, set[str]]:
     return files
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked for; stands in runs/<run>/run.json before anything else of it."""
+
+    resources: tuple[str, ...]  # names, all of them, in the order of the declaration
+    start: str | None  # where the first run begins, RFC 3339; None: the history
+    history_s: float  # seconds before now, where the first run begins
+    source: str  # as `source_of` gives it
+
+    @classmethod
+    def of(cls, settings: Settings, resources: Sequence[str], start: datetime | None) -> "Asked":
+        "ValueError names a resource that there is not."
+        names = tuple(resource.name for resource in choose(list(resources)))
+        begin = start.isoformat() if start else None
+        return cls(names, begin, settings.history.total_seconds(), source_of(settings))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Asked":
+        "The reverse of `asdict`."
+        return cls(**{**values, "resources": tuple(values["resources"])})
+
+
+def source_of(
+    settings: Settings,
+) -> str:  # the API's address; of this machine without its port, since the simulator takes any that is free
+    "Which API is read."
+    url = settings.api.base_url.rstrip("/")
+    return re.sub(r"^(https?://(?:127\.0\.0\.1|localhost|\[::1\])):\d+", r"\1", url)
+
+
+def interrupted(
+    lake: Lake,
+) -> list[str]:  # run ids, oldest first
+    "Runs of the pipeline that never came to an end. Backfills go on by themselves: no run takes one over."
+    found = _runs(lake).items()
+    return sorted(run for run, files in found if "run.json" in files and "result.json" not in files)
+
+
 def unfinished(
     lake: Lake,
-) -> str | None:  # its run id; None when the newest run has ended, or there is none
-    "The run that was killed after its plan was made. Backfills go on by themselves: no run takes one over."
-    runs = {run: files for run, files in _runs(lake).items() if BACKFILL not in run}
-    newest = max(runs, default=None)
-    return newest if newest and "check.json" in runs[newest] and "result.json" not in runs[newest] else None
+    asked: Asked | None = None,  # None: whatever it was asked for
+) -> str | None:  # its run id; None when a new run is to begin
+    "The run that a `run` goes on with: killed after its check had passed, and asked for the same."
+    run = max(interrupted(lake), default="")
+    if not run or asked not in (None, Asked.from_json(lake.json(f"runs/{run}/run.json"))):
+        return None
+    plan = _record(lake, run, "check")
+    return run if plan.get("outcome") in ("ready", "nothing_due") else None
 
 
 def newest_run(
@@ -736,20 +777,47 @@ def run_pipeline(
     now: datetime | None = None,  # for the run id; None: our clock
 ) -> Outcome:  # also of a run that failed; its result.json is written by then
     "Run the three jobs, and put their figures together."
-    lake = Lake(settings.lake)
-    left = unfinished(lake)
+    lake, asked = Lake(settings.lake), Asked.of(settings, resources, start)
+    left = unfinished(lake, asked)
     run = left or new_run_id(now or datetime.now(UTC))
     mine = claim(lake, run)
-    watermarks = _watermarks(lake, resources)
-    at = {"start": start.isoformat()} if start else {}
+    first = {"going_on": left is not None, **({"start": start.isoformat()} if start else {})}
     with held(lake, mine), _environment({"SMARTSENSOR_FENCE": mine.name}):
-        executed = _run_jobs(
-            lake, run, settings, notebooks, JOBS if left is None else JOBS[1:], {"resources": list(resources)}, at
-        )
+        if unfinished(lake, asked) != left:
+            raise Busy(f"another run on {lake.root} ended in the same moment. Nothing was done: run again")
+        _begin(lake, run, asked)
+        watermarks = _watermarks(lake, resources)
+        executed = _run_jobs(lake, run, settings, notebooks, JOBS, {"resources": list(resources)}, first)
         guard(lake, mine.name, every_s=0)()  # a run that was taken over leaves the result to who took it
         outcome = _outcome(lake, run, executed, left is not None, watermarks)
         lake.put(f"runs/{run}/result.json", json.dumps(outcome.as_json(), indent=1).encode())
     return outcome
+
+# %% ../nbs/14_runner.ipynb #a7d31c04
+def _begin(lake: Lake, run: str, asked: Asked) -> None:
+    "Close what interrupted runs have landed, end those that nobody goes on with, and write down what this one is asked for."
+    for other in interrupted(lake):
+        _close_landed(lake, other)
+        if other != run:
+            said = f"interrupted, and not gone on with: run {run} began anew"
+            ended = Outcome(
+                other, "failed", 1, said, False, False, {}, {}, (), {"notebooks": lake.link(f"runs/{other}")}
+            )
+            lake.put(f"runs/{other}/result.json", json.dumps(ended.as_json(), indent=1).encode())
+    lake.create(f"runs/{run}/run.json", json.dumps(asdict(asked), indent=1).encode())
+
+
+def _close_landed(lake: Lake, run: str) -> None:
+    "Windows close at the end of their job; those that a run landed before it was killed are closed here."
+    from smartsensor.check import Report
+    from smartsensor.extract import close
+
+    plan = _record(lake, run, "check")
+    due = Report.from_json(plan).due if plan else ()
+    keys = [manifest_key(one.resource, run, one.window) for one in due]
+    landed = [lake.manifest(key) for key in keys if lake.exists(key)]
+    for name in dict.fromkeys(one.resource for one in landed):
+        close(lake, name, run, [one for one in landed if one.resource == name], due)
 
 # %% ../nbs/14_runner.ipynb #76bdf134
 BACKFILL = "-backfill-"  # in the id of a run whose plan is a backfill's
