@@ -6,7 +6,7 @@
 __all__ = ['PREFIX', 'API_VARIABLES', 'VARIABLES', 'OTHERS', 'ConfigError', 'Secret', 'ApiSettings', 'Settings', 'debugging',
            'refuse_unknown', 'load_settings', 'as_env']
 
-# %% ../nbs/00_config.ipynb #26e4d09e
+# %% ../nbs/00_config.ipynb #210184e8
 import json
 import os
 from collections.abc import Callable, Mapping

@@ -17,23 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartsensor.check import (
-    Backfill,
-    Due,
-    Reach,
-    _due_backfill,
-    goes_by_export,
-    plan_backfill,
-    resume_backfill,
-)
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
-from smartsensor.extract import by_export, extract_all
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS
-from smartsensor.runner import BACKFILL, new_run_id, open_backfills, unfinished
-from smartsensor.simulator import Fleet, Limits, Running, World, serve
-from smartsensor.windows import Evidence, Ledger, Window, merge, plan_windows
+from smartsensor.jobs.backfill import Backfill, _due_backfill, plan_backfill, resume_backfill
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.plan import Due, ReadableSpan, by_export, goes_by_export
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import new_run_id
+from smartsensor.lake.ledger import Evidence, Ledger, plan_windows
+from smartsensor.run.pipeline import BACKFILL, open_backfills, unfinished
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.windows import Window, merge
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -81,7 +79,7 @@ class Model:
     def backfill(self, wish: Backfill, until: int) -> list[Due]:
         client = SimpleNamespace(count=lambda *_: None, settings=SimpleNamespace(scope=""), record=False)
         fakes = client, SimpleNamespace(ledger=lambda _: self.ledger)
-        return _due_backfill(*fakes, wish, Reach(at(until), None))[0]  # type: ignore[arg-type]
+        return _due_backfill(*fakes, wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
 
 
 START, END = 40, 100
@@ -213,7 +211,7 @@ def env_of(api: Running, lake: Path) -> dict[str, str]:
 
 
 def command(api: Running, lake: Path, *words: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "smartsensor.cli", *words]
+    argv = [sys.executable, "-m", "smartsensor.run.cli", *words]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         argv, cwd=ROOT, env=env_of(api, lake), stdout=pipe, stderr=pipe, text=True, start_new_session=True

@@ -1,4 +1,4 @@
-"""One run at a time on a lake; the teaching cases stand in nbs/14_runner.ipynb."""
+"""One run at a time on a lake; the teaching cases stand in nbs/run/63_pipeline.ipynb."""
 
 import os
 import signal
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from smartsensor.lake import Lake, LakeError
-from smartsensor.runner import LEASE_S, Busy, Fenced, claim, code_of, guard, held, renew
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import LakeError
+from smartsensor.run.claims import LEASE_S, Busy, Fenced, claim, fence, hold_claim, renew
+from smartsensor.run.exit_codes import code_of
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ONE, TWO = "20261120T120000Z-aaaa", "20261120T120001Z-bbbb"
@@ -18,7 +20,7 @@ ONE, TWO = "20261120T120000Z-aaaa", "20261120T120001Z-bbbb"
 
 def test_a_claim_that_ended_is_free_at_once(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    with held(lake, claim(lake, ONE)), pytest.raises(Busy) as caught:
+    with hold_claim(lake, claim(lake, ONE)), pytest.raises(Busy) as caught:
         claim(lake, TWO)
     assert ONE in str(caught.value)
     assert code_of(caught.value) == 7
@@ -29,8 +31,8 @@ def test_scopes_do_not_disturb_each_other(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     one, two = claim(lake, ONE), claim(lake, TWO, scope="backfill")
     assert (one.name, two.name) == ("run/1", "backfill/1")
-    guard(lake, one.name)()
-    guard(lake, two.name)()
+    fence(lake, one.name)()
+    fence(lake, two.name)()
 
 
 def test_a_lease_that_ran_out_is_taken_over_and_the_slow_one_is_told(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_the_slow_one_is_told(tmp_path: P
     with pytest.raises(Busy):
         claim(lake, TWO, now=lambda: almost)
     quick = claim(lake, TWO, now=lambda: after)
-    for told in (lambda: renew(lake, slow), guard(lake, slow.name)):
+    for told in (lambda: renew(lake, slow), fence(lake, slow.name)):
         with pytest.raises(Fenced):
             told()
     renew(lake, quick)
@@ -49,7 +51,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_the_slow_one_is_told(tmp_path: P
 def test_a_guard_looks_now_and_then(tmp_path: Path) -> None:
     lake, now = Lake(str(tmp_path)), [0.0]
     slow = claim(lake, ONE, now=lambda: NOON)
-    look = guard(lake, slow.name, every_s=5, clock=lambda: now[0])
+    look = fence(lake, slow.name, every_s=5, clock=lambda: now[0])
     look()
     claim(lake, TWO, now=lambda: NOON + timedelta(hours=1))
     now[0] = 4.0
@@ -61,10 +63,10 @@ def test_a_guard_looks_now_and_then(tmp_path: Path) -> None:
 
 def test_without_a_runner_nothing_is_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SMARTSENSOR_FENCE", raising=False)
-    guard(Lake(str(tmp_path)))()
+    fence(Lake(str(tmp_path)))()
 
 
-CLAIMING = "import sys, time; from smartsensor.lake import Lake; from smartsensor.runner import claim; claim(Lake(sys.argv[1]), sys.argv[2]); print('mine', flush=True); time.sleep(600)"
+CLAIMING = "import sys, time; from smartsensor.lake.lake import Lake; from smartsensor.run.claims import claim; claim(Lake(sys.argv[1]), sys.argv[2]); print('mine', flush=True); time.sleep(600)"
 
 
 def test_a_process_that_was_killed_holds_nothing_on_its_own_machine(tmp_path: Path) -> None:

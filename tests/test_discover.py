@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-import smartsensor.resources
-from smartsensor.check import discover
-from smartsensor.client import BadRequest, Client, Reply
+import smartsensor.source.resources
 from smartsensor.config import ApiSettings, ConfigError, Secret
-from smartsensor.resources import RESOURCES, Resource
-from smartsensor.simulator import Running, serve
+from smartsensor.jobs.discover import discover
+from smartsensor.simulator.server import Running, serve
+from smartsensor.source.errors import BadRequest
+from smartsensor.source.http import Client, Reply
+from smartsensor.source.resources import RESOURCES, Resource
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def client_of(api: Running, kind: type[Client] = Client) -> Client:
 
 
 def evaluated(text: str) -> Resource:
-    resource = eval(text, vars(smartsensor.resources))
+    resource = eval(text, vars(smartsensor.source.resources))
     assert isinstance(resource, Resource)
     return resource
 

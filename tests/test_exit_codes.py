@@ -1,4 +1,4 @@
-"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/16_cli.ipynb."""
+"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/67_commands.ipynb."""
 
 import json
 import os
@@ -17,10 +17,17 @@ from typing import Any
 import psutil
 import pytest
 
-from smartsensor import cli, runner
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
-from smartsensor.lake import Lake, LakeError
-from smartsensor.simulator import Fleet, Limits, serve
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import LakeError
+from smartsensor.run import claims as claims_room
+from smartsensor.run import exit_codes as exit_codes_room
+from smartsensor.run import notebooks as notebooks_room
+from smartsensor.run import options as options_room
+from smartsensor.run import upkeep as upkeep_room
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import serve
+from smartsensor.simulator.state import Limits
 
 ROOT = Path(__file__).parent.parent
 RUN = "20261120T100000Z-7f3a"
@@ -41,7 +48,7 @@ def names(app: Any, before: str = "") -> Iterator[str]:
         yield from names(group.typer_instance, f"{group.name or group.typer_instance.info.name} ")
 
 
-COMMANDS = tuple(names(cli.app))
+COMMANDS = tuple(names(options_room.app))
 ASK = ("run", "check", "plan", "backfill", "discover")  # the API, before anything else
 LOOK = ("docs", "replay", "vacuum", "ledger show", "ledger gaps", "ledger verify", "exports list")
 SETTLE = (*ASK, "extract", "promote", "exports cancel", "exports sweep")  # read settings
@@ -66,8 +73,8 @@ def in_process(notebook: Path, copy: Path, parameters: Mapping[str, Any], log: b
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [one for one in os.environ if one.startswith("SMARTSENSOR_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(runner, "_papermill", in_process)
-    monkeypatch.setattr(runner, "as_page", lambda notebook: "")
+    monkeypatch.setattr(notebooks_room, "_papermill", in_process)
+    monkeypatch.setattr(notebooks_room, "as_page", lambda notebook: "")
     monkeypatch.chdir(ROOT)
     set_api(monkeypatch, f"http://127.0.0.1:{free_port()}/v1", tmp_path / "lake")
 
@@ -132,7 +139,7 @@ def denied(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Sequence[str]:
 
 def busy(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Sequence[str]:
     for scope in ("run", "backfill"):
-        runner.claim(Lake(str(folder / "lake")), RUN, scope)
+        claims_room.claim(Lake(str(folder / "lake")), RUN, scope)
     return ()
 
 
@@ -168,7 +175,7 @@ def met(failure: str, command: str, monkeypatch: pytest.MonkeyPatch, folder: Pat
     if (failure, command) == ("another run is at work", "vacuum"):
         words.append("--yes")
     with nobody() if failure == "the lake is denied" else nullcontext():
-        return cli.run_command(words)
+        return upkeep_room.run_command(words)
 
 
 @pytest.mark.parametrize(
@@ -200,10 +207,10 @@ def test_the_table_of_the_docs_is_what_the_commands_do() -> None:
     for command in COMMANDS:
         codes = [str(code) if command in some else "–" for _, some, code, _ in FAILURES.values()]
         rows.append(f"| `{command}` | " + " | ".join(codes) + " |")
-    notebook = json.loads((ROOT / "nbs" / "16_cli.ipynb").read_text())
+    notebook = json.loads((ROOT / "nbs" / "nbs/run/67_commands.ipynb").read_text())
     text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     table = "\n".join(rows)
-    assert table in text, f"put this table into nbs/16_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
+    assert table in text, f"put this table into nbs/run/67_commands.ipynb, below 'Errors become exit codes':\n\n{table}"
 
 
 def test_each_error_of_the_package_has_a_code_by_its_own_name() -> None:
@@ -228,7 +235,7 @@ def test_each_error_of_the_package_has_a_code_by_its_own_name() -> None:
         if isinstance(one, type) and issubclass(one, BaseException) and one.__module__.startswith("smartsensor.")
     }
     assert "ConfigError" in kinds
-    assert kinds - inner <= set(runner._CODES)
+    assert kinds - inner <= set(exit_codes_room.CODES)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +250,7 @@ def test_each_error_of_the_package_has_a_code_by_its_own_name() -> None:
 def test_an_option_that_can_have_no_effect_is_refused(
     words: Sequence[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run_command(words) == 2
+    assert upkeep_room.run_command(words) == 2
     assert says in capsys.readouterr().err
 
 
@@ -253,15 +260,15 @@ def test_a_fault_that_nobody_foresaw_says_its_kind_and_shows_where_on_demand(
     def broken(*_: object) -> None:
         raise RuntimeError("client_secret=hunter2 broke")
 
-    monkeypatch.setattr(cli, "_opened", broken)
-    assert cli.run_command(["vacuum"]) == 1
+    monkeypatch.setattr(options_room, "_opened", broken)
+    assert upkeep_room.run_command(["vacuum"]) == 1
     err = capsys.readouterr().err
     assert "unexpected RuntimeError" in err
     assert "SMARTSENSOR_DEBUG=1" in err
     assert "Traceback" not in err
     assert "hunter2" not in err
     monkeypatch.setenv("SMARTSENSOR_DEBUG", "1")
-    assert cli.run_command(["vacuum"]) == 1
+    assert upkeep_room.run_command(["vacuum"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -272,12 +279,12 @@ def test_days_on_a_lake_that_has_begun_are_refused_or_said_to_do_nothing(
         set_api(monkeypatch, api.base_url, tmp_path / "lake", api.client_secret)
         monkeypatch.setenv("SMARTSENSOR_CLIENT_ID", api.client_id)
         words = ["run", "--resource", "measurements", "--days"]
-        assert cli.run_command([*words, "0.1"]) == 0
+        assert upkeep_room.run_command([*words, "0.1"]) == 0
         capsys.readouterr()
-        assert cli.run_command([*words, "7"]) == 2
+        assert upkeep_room.run_command([*words, "7"]) == 2
         err = capsys.readouterr().err
         assert "smartsensor backfill --from" in err
-        assert cli.run_command([*words, "0.1"]) == 0
+        assert upkeep_room.run_command([*words, "0.1"]) == 0
         assert "--days 0.1 has no effect" in capsys.readouterr().err
 
 
@@ -287,7 +294,7 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         one.listen()
         port = str(one.getsockname()[1])
         with pytest.raises(SystemExit) as ended:
-            cli.run_command(["simulate", "--port", port])
+            upkeep_room.run_command(["simulate", "--port", port])
     assert ended.value.code == 2
     assert port in capsys.readouterr().err
 
@@ -300,7 +307,7 @@ def test_a_lake_where_nothing_can_be_made_is_named() -> None:
 @pytest.mark.parametrize("moment", ["First run", "check …", "extract …"])
 def test_ctrl_c_is_one_line_that_says_how_it_goes_on(moment: str, tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SMARTSENSOR_")}
-    command = [sys.executable, "-m", "smartsensor.cli", "run", "--simulate", "--lake", str(tmp_path / "lake")]
+    command = [sys.executable, "-m", "smartsensor.run.cli", "run", "--simulate", "--lake", str(tmp_path / "lake")]
     log = tmp_path / "log"
     with log.open("wb") as file:
         child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/10_extract.ipynb."""
+"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/36_extract.ipynb."""
 
 import hashlib
 import os
@@ -11,14 +11,22 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from smartsensor import extract as module
-from smartsensor.check import Due
-from smartsensor.client import ApiError, Client, ContractError
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.extract import close, extract, extract_all, load_progress
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, Running, World, serve
+from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import landing as module
+from smartsensor.jobs.extract import extract
+from smartsensor.jobs.extraction import close, extract_all
+from smartsensor.jobs.landing import load_progress
+from smartsensor.jobs.plan import Due
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.faults import Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.errors import ApiError, ContractError
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
 RUN = "20261120T100000Z-test"
@@ -51,13 +59,15 @@ def tree(root: Path) -> dict[str, str]:
 KILLED = """
 import itertools, os, signal, sys
 from datetime import timedelta
-import smartsensor.extract as module
-import smartsensor.lake as lake_module
-from smartsensor.check import Due
-from smartsensor.client import Client
-from smartsensor.config import ApiSettings, Secret
-from smartsensor.lake import Lake, Folder
-from smartsensor.windows import Window, cut, instant
+from smartsensor.jobs import landing as module
+from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import extraction as extraction_room
+from smartsensor.jobs.plan import Due
+from smartsensor.source.http import Client
+from smartsensor.config import ApiSettings; from smartsensor.config import Secret
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Folder
+from smartsensor.windows import Window; from smartsensor.windows import cut; from smartsensor.windows import instant
 
 root, base_url, client_id, secret, start, end, deadline = sys.argv[1:]
 count = itertools.count(1)
@@ -75,7 +85,7 @@ module.PART_ROWS, module.GROUP_ROWS = 900, 400
 client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=200))
 whole = Window(instant(start), instant(end))
 due = [Due("measurements", window, None) for window in cut(whole, timedelta(minutes=30))]
-module.extract_all(client, Lake(root), due, "20261120T100000Z-test", threads=1)
+extraction_room.extract_all(client, Lake(root), due, "20261120T100000Z-test", threads=1)
 """
 
 
@@ -154,7 +164,7 @@ def test_a_cursor_that_expired_restarts_its_window_only(
         count = iter(range(100))
         rows = lambda resource, more: (_ for _ in ()).throw(KeyboardInterrupt) if next(count) == 5 else None  # noqa: E731
         with pytest.raises(KeyboardInterrupt):
-            extract(client, lake, MEASUREMENTS, HOUR, RUN, module.Ears(rows))
+            extract(client, lake, MEASUREMENTS, HOUR, RUN, extract_room.Callbacks(rows))
         assert load_progress(lake, MEASUREMENTS, RUN, HOUR).cursor is not None
         now[0] = NOW + timedelta(hours=30)
         manifest = extract(client_of(api, page_limit=300), lake, MEASUREMENTS, HOUR, RUN)

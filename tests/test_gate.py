@@ -19,19 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from smartsensor.gate import (
-    Finding,
-    Gate,
-    GateError,
-    SqlTable,
-    Verdict,
-    held_message,
-    plot_verdicts,
-    read_suite,
-    row_rules,
-    sql_literal,
-)
-from smartsensor.resources import RESOURCES
+from smartsensor.quality.gate import Gate, held_message
+from smartsensor.quality.row_rules import row_rules, sql_literal
+from smartsensor.quality.suites import read_suite
+from smartsensor.quality.verdicts import Finding, GateError, SqlTable, Verdict
+from smartsensor.run.plots import plot_verdicts
+from smartsensor.source.resources import RESOURCES
 
 EXPECTATIONS = Path(__file__).parent.parent / "expectations"
 SUITES = sorted(EXPECTATIONS.glob("*.json"))
@@ -332,7 +325,7 @@ def test_rules_run_on_the_declared_columns(path: Path) -> None:
 
 
 def test_ranges_hold_what_the_fleet_can_do() -> None:
-    from smartsensor.fleet import KINDS
+    from smartsensor.simulator.fleet import KINDS
 
     ranges = {
         e.kwargs["row_condition"]["parameter"]: e.kwargs
@@ -606,7 +599,7 @@ def test_a_lost_index_is_made_again_from_the_entries(judged: Callable[..., Gate]
 
 
 def test_the_site_in_a_real_lake(judged: Callable[..., Gate], tmp_path: Path) -> None:
-    lakes = pytest.importorskip("smartsensor.lake")
+    lakes = pytest.importorskip("smartsensor.lake.lake")
     lake = lakes.Lake(str(tmp_path))
     judged("run-1").write_docs(lake)
     judged("run-2", hours=1).write_docs(lake)
@@ -630,7 +623,7 @@ def test_gx_is_imported_by_the_gate_only_and_late() -> None:
         if re.search(r"^\s*(import|from) great_expectations", path.read_text(), re.M)
     }
     assert importers == {"gate.py"}
-    probe = "import sys, smartsensor.gate as g; from pathlib import Path; g.row_rules(Path(sys.argv[1])); print(sorted({'great_expectations', 'pandas', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    probe = "import sys, smartsensor.quality.row_rules as g; from pathlib import Path; g.row_rules(Path(sys.argv[1])); print(sorted({'great_expectations', 'pandas', 'matplotlib', 'duckdb'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", probe, str(EXPECTATIONS / "measurements.raw.json")],
         capture_output=True,
@@ -642,11 +635,11 @@ def test_gx_is_imported_by_the_gate_only_and_late() -> None:
 
 
 def test_an_unknown_release_of_gx_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from smartsensor.gate import _teach_duckdb
+    from smartsensor.quality.gate import _allow_duckdb
 
     for odd in ({}, {"_PERSISTED_CONNECTION_DIALECTS": {"sqlite"}}, {"_PERSISTED_CONNECTION_DIALECTS": ("sqlite",)}):
         with pytest.raises(GateError, match=r"use 1\.24"):
-            _teach_duckdb(type("Module", (), odd))
+            _allow_duckdb(type("Module", (), odd))
 
 
 def test_the_patch_is_there_once_and_analytics_is_off(gate: Gate) -> None:

@@ -22,19 +22,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from moto.server import ThreadedMotoServer
 from nbclient.exceptions import DeadKernelError
 
-from smartsensor import runner
-from smartsensor.engines import find_java
-from smartsensor.runner import (
-    CELL_MAGICS,
-    KERNEL,
-    LINE_MAGICS,
-    install_kernel,
-    kernel_path,
-    read_order,
-    run_job,
-    swallowed,
-    typed,
-)
+from smartsensor.jobs.engine_spark import find_java
+from smartsensor.run import kernel as kernel_room
+from smartsensor.run import notebooks as notebooks_room
+from smartsensor.run.glue import parse_arguments, run_job, typed_parameters
+from smartsensor.run.kernel import CELL_MAGICS, KERNEL, LINE_MAGICS, install_kernel, kernel_path
+from smartsensor.run.notebooks import session_fault
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "glue_notebooks"
@@ -62,8 +55,8 @@ def notebook(path: Path, *cells: str, parameters: str = 'run_id = ""') -> Path:
 def executed(path: Path, *cells: str) -> tuple[str, str] | None:
     "Run cells in the local kernel; what ended them."
     notebook(path, *cells)
-    with kernel_path() as kernels, runner._environment({"JUPYTER_PATH": kernels}):
-        return runner._papermill(path, path.with_suffix(".out.ipynb"), {}, log=False)
+    with kernel_path() as kernels, notebooks_room.variables({"JUPYTER_PATH": kernels}):
+        return notebooks_room._papermill(path, path.with_suffix(".out.ipynb"), {}, log=False)
 
 
 def printed(path: Path) -> str:
@@ -108,7 +101,7 @@ def test_an_unknown_magic_ends_a_job(tmp_path: Path) -> None:
 
 def test_what_the_real_kernel_does_not_take_fails_here_too() -> None:
     shell = InteractiveShell()
-    runner.load_ipython_extension(shell)
+    kernel_room.load_ipython_extension(shell)
     assert shell.run_cell("%glue_version 5.1").success
     for cell in (
         "%glue_versions 5.1",
@@ -152,7 +145,7 @@ def test_arguments_are_sorted_and_strangers_refused(tmp_path: Path) -> None:
     glues = ["--JOB_ID", "j_1", "--JOB_RUN_ID", "jr_1", "--JOB_NAME", "extract", "--TempDir", "s3://t/", "--enable-metrics", "true",
              "--job-bookmark-option", "job-bookmark-disable", "--additional-python-modules", "s3://w",
              "--python-modules-installer-option", "--no-index", "--enable-job-insights"]  # fmt: skip
-    order = read_order(
+    order = parse_arguments(
         [*glues, "--notebook", "x.ipynb", "--start", "", "--SMARTSENSOR_RATE_PER_S=5", "--time_limit_s", "60"]
     )
     assert dict(order.parameters) == {"start": ""}
@@ -160,15 +153,15 @@ def test_arguments_are_sorted_and_strangers_refused(tmp_path: Path) -> None:
     assert order.time_limit_s == 60
     for wrong in (["--notebook", "a", "--notebook", "b"], ["a"], ["--start", "x"], ["--notebook", ""]):
         with pytest.raises(ValueError, match=r"notebook|arguments"):
-            read_order(wrong)
+            parse_arguments(wrong)
 
 
 def test_parameters_take_the_type_of_the_default(tmp_path: Path) -> None:
     path = notebook(tmp_path / "n.ipynb", parameters='run_id = ""\nresources = []\nlimit = 3\nfull = False')
     given = {"run_id": RUN, "resources": "events, plants", "limit": "4", "full": "true"}
-    assert typed(path, given) == {"run_id": RUN, "resources": ["events", "plants"], "limit": 4, "full": True}
-    assert typed(path, {"run_id": RUN, "resources": '["events"]'})["resources"] == ["events"]
-    assert typed(path, {"run_id": RUN, "resources": ""})["resources"] == []
+    assert typed_parameters(path, given) == {"run_id": RUN, "resources": ["events", "plants"], "limit": 4, "full": True}
+    assert typed_parameters(path, {"run_id": RUN, "resources": '["events"]'})["resources"] == ["events"]
+    assert typed_parameters(path, {"run_id": RUN, "resources": ""})["resources"] == []
     for wrong in (
         {"run_id": RUN, "limit": "many"},
         {"run_id": RUN, "full": "1"},
@@ -177,7 +170,7 @@ def test_parameters_take_the_type_of_the_default(tmp_path: Path) -> None:
         {"run_id": ""},
     ):
         with pytest.raises(ValueError, match=r"limit|full|no parameter run-id|needs the parameter run_id"):
-            typed(path, wrong)
+            typed_parameters(path, wrong)
 
 
 def outcome(tmp_path: Path, *cells: str, arguments: tuple[str, ...] = ()) -> int:
@@ -204,7 +197,7 @@ def test_a_good_job_streams_its_output_and_keeps_its_notebook(
         ("1 / 0", 1, "ZeroDivisionError"),
         ("import sys\nsys.exit(3)", 1, "SystemExit"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", 1, DeadKernelError.__name__),
-        ("from smartsensor.lake import Conflict\nraise Conflict('another')", 7, "Conflict"),
+        ("from smartsensor.lake.store import Conflict\nraise Conflict('another')", 7, "Conflict"),
     ],
 )
 def test_a_failing_job_keeps_its_notebook_and_ends_badly(
@@ -263,7 +256,7 @@ def test_a_session_that_never_started_is_no_success(
         (place / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "x", "language": "python"}))
         return place
 
-    monkeypatch.setattr(runner, "write_kernel", write_swallowing)
+    monkeypatch.setattr(kernel_room, "write_kernel", write_swallowing)
     assert outcome(tmp_path, "print('never seen')") == 1
     assert "SessionFailed: Exception encountered while creating session" in capfd.readouterr().err
 
@@ -280,7 +273,7 @@ def test_a_session_that_never_started_is_no_success(
 def test_what_glues_kernel_says_of_a_session_is_a_fault(text: str, fault: bool) -> None:
     told = nbformat.v4.new_output("stream", name="stderr", text=text)
     cell = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[told])
-    said = swallowed(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode())
+    said = session_fault(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode())
     assert said == (("SessionFailed", text.strip()) if fault else None)
 
 
@@ -371,7 +364,7 @@ def submitted(tmp_path: Path, *arguments: str, conf: tuple[str, ...] = ()) -> su
 
 SETTING = "%spark_conf spark.sql.shuffle.partitions=7 --conf spark.driver.memory=2g"
 ATTACHED = """
-from smartsensor.engines import inherited_session
+from smartsensor.jobs.engine_spark import inherited_session
 spark = inherited_session()
 print("kernel", spark.sparkContext.applicationId, spark.conf.get("spark.sql.shuffle.partitions"), spark.range(10).count())
 """

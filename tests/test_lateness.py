@@ -13,31 +13,32 @@ import pyarrow.parquet as pq
 import pytest
 from late.thirty_days import simulate
 
-from smartsensor.check import (
-    COUNTS,
+from smartsensor.config import ApiSettings, Secret, Settings, as_env
+from smartsensor.jobs.check import check
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.lateness import (
     ENOUGH,
     LATE_NEEDED,
-    MARGIN,
     ROWS_NEEDED,
-    Due,
     Lateness,
     bars,
-    check,
-    due_windows,
-    late_windows,
+    describe_lateness,
     measure_lateness,
-    newest_readings,
-    plot_lateness,
     poisson_upper,
-    told,
 )
-from smartsensor.client import ApiError, Client, Reply
-from smartsensor.config import ApiSettings, Secret, Settings, as_env
-from smartsensor.extract import extract_all
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, Running, World, serve
-from smartsensor.windows import Window, plan_windows
+from smartsensor.jobs.plan import COUNTS, MARGIN, Due, due_windows, late_windows, newest_readings
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.ledger import plan_windows
+from smartsensor.run.plots import plot_lateness
+from smartsensor.simulator.faults import Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.errors import ApiError
+from smartsensor.source.http import Client, Reply
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.windows import Window
 
 ROOT = Path(__file__).parent.parent
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -169,7 +170,7 @@ def test_what_turns_up_behind_the_edge_is_measured(shared: Shared) -> None:
     missed = [known.missed(one) or 0 for one in (timedelta(0), known.lookback, timedelta(days=2))]
     assert missed[0] > missed[1] > missed[2] > 0
     assert sum(known.arrival) == known.rows
-    assert "recommended" in told(known)
+    assert "recommended" in describe_lateness(known)
     some = measure_lateness(shared.lake, MEASUREMENTS, rows=known.rows // 2)
     assert some is not None
     assert 0 < some.rows <= known.rows // 2
@@ -180,7 +181,7 @@ def test_nothing_late_changes_nothing() -> None:
     assert calm.recommended == calm.lookback
     assert calm.caught(timedelta(0)) is None
     assert calm.missed(timedelta(0)) == pytest.approx(0.3, abs=0.01)
-    said = told(calm)
+    said = describe_lateness(calm)
     assert "turned up behind the edge: 0, of 400 read again" in said
     assert "too few late rows to tell which share it catches (0 seen, 30 needed)" in said
     assert "expected miss is at most 0.3 rows a day" in said
@@ -192,15 +193,15 @@ def test_nothing_late_changes_nothing() -> None:
 
 def test_a_small_sample_says_that_it_cannot_tell() -> None:
     small = Lateness("events", timedelta(minutes=30), 24, 0.0013, (), 24, ())
-    said = told(small)
+    said = describe_lateness(small)
     assert "too few rows to tell how many turn up behind the edge (24 seen, 24 read again, 300 needed)" in said
     assert "a day" not in said
     assert "%" not in said
     assert (small.missed(small.lookback), small.recommended) == (None, small.lookback)
     figure = plot_lateness(small)
     assert figure.axes[1].get_title() == "too few rows to tell which turn up late"
-    assert "300 needed" not in told(replace(small, again=ROWS_NEEDED))
-    assert "no time to tell" in told(replace(small, again=ROWS_NEEDED, days=0.0))
+    assert "300 needed" not in describe_lateness(replace(small, again=ROWS_NEEDED))
+    assert "no time to tell" in describe_lateness(replace(small, again=ROWS_NEEDED, days=0.0))
 
 
 def test_what_is_needed_is_the_rule_of_three() -> None:
@@ -212,7 +213,7 @@ def test_what_is_needed_is_the_rule_of_three() -> None:
     assert few.recommended == few.lookback
     more = replace(few, behind_s=(60.0,) * LATE_NEEDED)
     assert (more.caught(more.lookback), more.recommended) == (1.0, timedelta(minutes=5))
-    assert "catches 100.0% of the 30 seen" in told(more)
+    assert "catches 100.0% of the 30 seen" in describe_lateness(more)
 
 
 def test_three_days_the_measured_miss_is_at_most_the_predicted_one(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_plan_says_what_is_due_and_how_late_rows_are(shared: Shared, tmp_path: P
         shared.run(3)
     state = {path for path in tmp_path.rglob("*") if path.is_file()}
     shared.now[0] += HOUR
-    command = [sys.executable, "-m", "smartsensor.cli", "plan", "--resource", "measurements"]
+    command = [sys.executable, "-m", "smartsensor.run.cli", "plan", "--resource", "measurements"]
     env = {**os.environ, **as_env(settings_of(shared.api, str(tmp_path)))}
     ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -16,22 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smartsensor.engines import DuckDB, Engine, Spark, local_session
-from smartsensor.gate import Finding, Gate, Verdict, row_rules
-from smartsensor.lake import Conflict, Lake, Manifest, NotFound, Part, part_key
-from smartsensor.promote import (
-    STEPS,
-    GateHeld,
-    Promotion,
-    PromotionError,
-    promote,
-    promote_all,
-    raise_if_held,
-    readable,
-    rollback,
-    settle,
-)
-from smartsensor.resources import (
+from smartsensor.jobs.engine_duckdb import DuckDB
+from smartsensor.jobs.engine_spark import Spark, local_session
+from smartsensor.jobs.engines import Engine
+from smartsensor.jobs.merge import PromotionError
+from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
+from smartsensor.jobs.publish import readable, roll_forward, rollback
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import Manifest, Part, part_key
+from smartsensor.lake.store import Conflict, NotFound
+from smartsensor.quality.gate import Gate
+from smartsensor.quality.row_rules import row_rules
+from smartsensor.quality.verdicts import Finding, Verdict
+from smartsensor.source.resources import (
     ASSETS,
     CONDITION_INDEXES,
     EVENTS,
@@ -819,7 +816,7 @@ def test_a_reader_has_whole_versions_while_a_publication_is_half_settled(
     assert [row["measurement_id"] for row in published(landing.lake, MEASUREMENTS, 1)] == ["m-1", "m-2"]
     with pytest.raises(AssertionError):
         in_place(landing.lake, MEASUREMENTS)
-    settle(landing.lake, "measurements")
+    roll_forward(landing.lake, "measurements")
     in_place(landing.lake, MEASUREMENTS)
 
 
@@ -902,7 +899,7 @@ def test_four_runs_at_once_publish_each_row_once(landing: Landing, tmp_path: Pat
     assert repr(published(landing.lake, MEASUREMENTS)) == repr(
         expected(MEASUREMENTS, [row for row in rows if is_good(row)])
     )
-    settle(landing.lake, "measurements")
+    roll_forward(landing.lake, "measurements")
     in_place(landing.lake, MEASUREMENTS)
 
 
@@ -995,7 +992,7 @@ def test_a_rollback_that_was_killed_is_rolled_forward(tmp_path: Path, engine: En
         with pytest.raises(Killed):
             rollback(landing.lake, MEASUREMENTS, 1)
         assert repr(published(landing.lake, MEASUREMENTS)) == repr(wanted)
-        settle(landing.lake, "measurements")
+        roll_forward(landing.lake, "measurements")
         in_place(landing.lake, MEASUREMENTS)
 
 

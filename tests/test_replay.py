@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/02_client.ipynb and nbs/10_extract.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/05_http.ipynb and nbs/jobs/36_extract.ipynb."""
 
 import contextlib
 import io
@@ -23,16 +23,27 @@ import requests
 from requests.adapters import BaseAdapter
 from typer.testing import CliRunner
 
-from smartsensor import extract as module
-from smartsensor import paginate
-from smartsensor.check import Due
-from smartsensor.cli import app
-from smartsensor.client import BadRequest, CassetteError, Client, Player, Recorder, replaying
 from smartsensor.config import ApiSettings, ConfigError, Secret, as_env, load_settings
-from smartsensor.extract import Ears, extract, extract_all, load_progress, replay
-from smartsensor.lake import Folder, Lake, LakeError, NotFound
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, Running, World, serve
+from smartsensor.jobs import landing as module
+from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.landing import load_progress
+from smartsensor.jobs.plan import Due
+from smartsensor.jobs.replay import replay
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Folder, LakeError, NotFound
+from smartsensor.run.options import app
+from smartsensor.simulator.faults import Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source import decode as decode_room
+from smartsensor.source import paging as paging_room
+from smartsensor.source.cassette import Player, Recorder, replaying
+from smartsensor.source.errors import BadRequest, CassetteError
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
 RUN = "20261120T100000Z-test"
@@ -154,12 +165,14 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 KILLED = """
 import itertools, os, signal, sys
-import smartsensor.extract as module
-from smartsensor.client import Client
-from smartsensor.config import ApiSettings, Secret
-from smartsensor.lake import Folder, Lake
-from smartsensor.resources import MEASUREMENTS
-from smartsensor.windows import Window, instant
+from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import landing as module
+from smartsensor.source.http import Client
+from smartsensor.config import ApiSettings; from smartsensor.config import Secret
+from smartsensor.lake.store import Folder
+from smartsensor.lake.lake import Lake
+from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.windows import Window; from smartsensor.windows import instant
 
 root, base_url, client_id, secret, start, end, deadline = sys.argv[1:]
 count = itertools.count(1)
@@ -175,7 +188,7 @@ for name in ("create", "put", "upload", "delete"):
     setattr(Folder, name, counted(getattr(Folder, name)))
 module.PART_ROWS, module.GROUP_ROWS = 1500, 400
 client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=200), record=True)
-module.extract(client, Lake(root), MEASUREMENTS, Window(instant(start), instant(end)), "20261120T100000Z-test")
+extract_room.extract(client, Lake(root), MEASUREMENTS, Window(instant(start), instant(end)), "20261120T100000Z-test")
 """
 
 
@@ -255,7 +268,7 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
                 raise Cut
 
         with pytest.raises(Cut):
-            extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN, Ears(cut_off))
+            extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN, Callbacks(cut_off))
         left = load_progress(lake, MEASUREMENTS, RUN, HOUR)
         assert left.pieces == len(cassettes(lake)) == 3
         now[0] = NOW + timedelta(hours=30)
@@ -282,7 +295,7 @@ def test_a_window_that_was_recorded_in_part_says_so(
 
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
         with pytest.raises(Cut):
-            extract(client_of(api, record=first), lake, MEASUREMENTS, whole, RUN, Ears(cut_off))
+            extract(client_of(api, record=first), lake, MEASUREMENTS, whole, RUN, Callbacks(cut_off))
         extract(client_of(api, record=second), lake, MEASUREMENTS, whole, RUN)
     windows = {one.window: one.said for one in replay(lake, RUN, Lake(str(tmp_path / "into")))}
     (line,) = windows.pop(whole.key)
@@ -293,9 +306,9 @@ def test_a_window_that_was_recorded_in_part_says_so(
 def test_a_change_of_the_decoding_is_caught_and_named(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake, today = recorded(world, tmp_path / "lake"), paginate.decode
+    lake, today = recorded(world, tmp_path / "lake"), decode_room.decode
 
-    def changed(body: bytes, schema: pa.Schema, paging: paginate.CursorPaging) -> paginate.Decoded:
+    def changed(body: bytes, schema: pa.Schema, paging: paging_room.CursorPaging) -> decode_room.Decoded:
         found = today(body, schema, paging)
         at = schema.get_field_index("quality_flag")
         if at < 0:
@@ -303,7 +316,7 @@ def test_a_change_of_the_decoding_is_caught_and_named(
         swapped = pc.utf8_swapcase(found.batch.column(at))
         return replace(found, batch=found.batch.set_column(at, "quality_flag", swapped))
 
-    monkeypatch.setattr(paginate, "decode", changed)
+    monkeypatch.setattr(decode_room, "decode", changed)
     windows = replay(lake, RUN, Lake(str(tmp_path / "into")))
     assert [bool(one.said) for one in windows] == [False, True, True]
     (line,) = windows[1].said
@@ -316,14 +329,16 @@ def test_a_change_of_the_decoding_is_caught_and_named(
 
 
 def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake, today, plants = recorded(world, tmp_path / "lake"), paginate.decode, RESOURCES["plants"]
+    lake, today, plants = recorded(world, tmp_path / "lake"), decode_room.decode, RESOURCES["plants"]
     wider = {**RESOURCES, "plants": replace(plants, schema=plants.schema.append(pa.field("owner", pa.string())))}
     other, *_ = replay(lake, RUN, Lake(str(tmp_path / "wider")), resources=wider)
     assert any("the columns are declared otherwise: owner" in line for line in other.said)
     fewer = {name: one for name, one in RESOURCES.items() if name != "plants"}
     *_, gone = replay(lake, RUN, Lake(str(tmp_path / "fewer")), resources=fewer)
     assert gone.said == ("ApiError: plants is no longer declared",)
-    monkeypatch.setattr(paginate, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1)))
+    monkeypatch.setattr(
+        decode_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+    )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
     assert "a window is listed again where its rows are not as many as the source counts" in lost.said[0]
 
@@ -332,11 +347,13 @@ def test_lost_rows_are_named_where_the_source_does_not_count(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uncounted = {"measurements": replace(MEASUREMENTS, count=False)}
-    lake, today = Lake(str(tmp_path / "lake")), paginate.decode
+    lake, today = Lake(str(tmp_path / "lake")), decode_room.decode
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
         extract_all(client_of(api), lake, [Due("measurements", HOUR, None)], RUN, 1, resources=uncounted)
     rows = lake.manifest(lake.list("raw/measurements/_manifests")[0]).received
-    monkeypatch.setattr(paginate, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1)))
+    monkeypatch.setattr(
+        decode_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+    )
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")), resources=uncounted)
     assert window.said[0] == f"received: {rows} then, {rows - (window.replies)} now"
     assert "the first difference is in column measurement_id, row 0: " in window.said[-1]

@@ -1,4 +1,4 @@
-"""What may be resumed, and by whom: the cases of the table in nbs/14_runner.ipynb, with the real commands."""
+"""What may be resumed, and by whom: the cases of the table in nbs/run/63_pipeline.ipynb, with the real commands."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from smartsensor.config import ApiSettings, Secret, Settings
-from smartsensor.lake import Lake
-from smartsensor.runner import Asked, interrupted, source_of, unfinished
+from smartsensor.lake.lake import Lake
+from smartsensor.run.pipeline import Asked, interrupted, source_of, unfinished
 
 SETTINGS = Settings(ApiSettings("http://127.0.0.1:8001/v1", "http://127.0.0.1:8001/t", "id", Secret("secret")))
 RUN = "20261120T120000Z-7f3a"

@@ -16,12 +16,16 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from smartsensor.cli import app
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
-from smartsensor.lake import Lake
-from smartsensor.resources import RESOURCES
-from smartsensor.runner import unfinished
-from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, Running, World, serve
+from smartsensor.lake.lake import Lake
+from smartsensor.run.options import app
+from smartsensor.run.pipeline import unfinished
+from smartsensor.simulator.faults import Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.resources import RESOURCES
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -43,7 +47,7 @@ def env_of(api: Running, lake: Path, **changes: object) -> dict[str, str]:
 
 
 def started(api: Running, lake: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "smartsensor.cli", *(words or ("run",))]
+    command = [sys.executable, "-m", "smartsensor.run.cli", *(words or ("run",))]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -216,7 +220,7 @@ def test_suites_are_looked_at_first_where_the_environment_says(world: World, tmp
     (suites / "events.raw.json").unlink()
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
         env = env_of(api, lake) | {"SMARTSENSOR_EXPECTATIONS": str(suites)}
-        command = [sys.executable, "-m", "smartsensor.cli", "run", "--resource", "plants", "--resource", "events"]
+        command = [sys.executable, "-m", "smartsensor.run.cli", "run", "--resource", "plants", "--resource", "events"]
         ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stdout + ended.stderr
     for said in ("plants.qualified.json", "events.raw.json", str(suites)):
@@ -231,7 +235,7 @@ def test_usage_and_configuration_end_with_2(tmp_path: Path) -> None:
         (("run", "--resource", "x", "--simulate"), "no such resource"),
         (("run", "--nonsense"), "nonsense"),
     ):
-        command = [sys.executable, "-m", "smartsensor.cli", *words]
+        command = [sys.executable, "-m", "smartsensor.run.cli", *words]
         ended = subprocess.run(
             command,
             cwd=ROOT,
@@ -248,7 +252,7 @@ def test_a_home_folder_that_cannot_be_written_to_is_not_mentioned(tmp_path: Path
     "IPython, Jupyter and matplotlib write there by themselves, and warn or fail. /proc refuses root too."
     left_out = ("SMARTSENSOR_", "IPYTHONDIR", "JUPYTER_", "MPLCONFIGDIR", "XDG_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-    command = [sys.executable, "-m", "smartsensor.cli", "run", "--simulate", "--resource", "plants", "--days", "1"]
+    command = [sys.executable, "-m", "smartsensor.run.cli", "run", "--simulate", "--resource", "plants", "--days", "1"]
     ended = subprocess.run(
         [*command, "--lake", str(tmp_path / "lake")],
         cwd=ROOT,
@@ -275,8 +279,8 @@ def test_lab_hands_options_on_and_stays_on_this_machine(
 
     for name in ("API_URL", "CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.setenv(f"SMARTSENSOR_{name}", "https://api.example.invalid")
-    monkeypatch.setattr("smartsensor.cli.os.geteuid", lambda: user)
-    monkeypatch.setattr("smartsensor.cli.subprocess.run", started_with)
+    monkeypatch.setattr("smartsensor.run.commands.os.geteuid", lambda: user)
+    monkeypatch.setattr("smartsensor.run.commands.subprocess.run", started_with)
     words = ["lab", "--no-simulate", "--lake", str(tmp_path), "--", "--no-browser", "--ServerApp.ip=0.0.0.0"]
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.output

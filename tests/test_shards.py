@@ -19,26 +19,29 @@ import pytest
 from spark.cluster import executors
 from test_spark_extract import spark  # noqa: F401  (a fixture)
 
-from smartsensor import extract as module
-from smartsensor import fleet as fleet_module
-from smartsensor import simulator
-from smartsensor.check import Due
-from smartsensor.client import ApiError, Client, ContractError, Reply
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.extract import (
-    Ears,
-    Landed,
-    balanced,
-    close,
-    extract,
-    extract_all,
-    land_in_shards,
-    land_windows,
-    verify,
-)
-from smartsensor.lake import Lake, LakeError, Manifest, NotFound, Retention, manifest_key, part_key, plan_vacuum, vacuum
-from smartsensor.resources import MEASUREMENTS, RESOURCES, Resource
-from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, Running, World, serve
+from smartsensor.jobs import landing as module
+from smartsensor.jobs import shards as shards_room
+from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extraction import close, extract_all
+from smartsensor.jobs.plan import Due
+from smartsensor.jobs.shards import land_in_shards
+from smartsensor.jobs.verify import verify
+from smartsensor.jobs.workers import Landed, balanced, land_windows
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import Manifest, manifest_key, part_key
+from smartsensor.lake.store import LakeError, NotFound
+from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
+from smartsensor.simulator import fleet as fleet_module
+from smartsensor.simulator import reference as reference_room
+from smartsensor.simulator.faults import Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.errors import ApiError, ContractError
+from smartsensor.source.http import Client, Reply
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES, Resource
 from smartsensor.windows import Window, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
@@ -191,7 +194,7 @@ def test_what_is_not_split(api: Running, tmp_path: Path, why: str) -> None:
         seen.extend(words[2])
         return [], None
 
-    assert land_in_shards(land, client, Lake(str(tmp_path)), due, RUN, 2, Ears(), resources) == ([], None)
+    assert land_in_shards(land, client, Lake(str(tmp_path)), due, RUN, 2, Callbacks(), resources) == ([], None)
     assert seen == due
     asked = [path for path, _ in getattr(client, "asked", [])]
     expected = {"counting costs too much": ["/measurements/count", "/plants", "/measurements/count"]}
@@ -220,7 +223,7 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
 
     with served(World(Fleet())) as api:
         whole = extract_all(client_of(api), Lake(str(tmp_path / "plain")), DUE, RUN, 2).manifests[0]
-        (manifest,), failure = land_in_shards(land, client_of(api, 5), lake, DUE, RUN, 4, Ears(), SPLIT)
+        (manifest,), failure = land_in_shards(land, client_of(api, 5), lake, DUE, RUN, 4, Callbacks(), SPLIT)
     assert failure is None
     assert rows_of(lake, manifest) == rows_of(Lake(str(tmp_path / "plain")), whole)
     by_plant = {plant: [one for one in seen if one.where[0] == ("plant_id", plant)] for plant in PLANTS}
@@ -228,7 +231,7 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
     assert first > 0.75 * manifest.received
     assert len(by_plant[PLANTS[0]]) > 30
     assert all([name for name, _ in one.where] == ["plant_id", "sensor_id"] for one in by_plant[PLANTS[0]])
-    assert max(one.rows or 0 for one in seen) <= manifest.received / module.SHARES
+    assert max(one.rows or 0 for one in seen) <= manifest.received / shards_room.SHARES
     assert [one.rows for one in seen] == sorted((one.rows or 0 for one in seen), reverse=True)
     loads = [sum(one.rows or 0 for one in hand) for hand in balanced(seen, 8)]
     assert max(loads) < 1.1 * manifest.received / 8, "but for the split, one task would have three quarters"
@@ -240,8 +243,8 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
 def test_a_plant_that_the_list_lacks_is_not_lost(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: tuple[Lake, Manifest]
 ) -> None:
-    listing, told, lake = simulator.REFERENCES["plants"], list[str](), Lake(str(tmp_path))
-    monkeypatch.setitem(simulator.REFERENCES, "plants", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
+    listing, told, lake = reference_room.REFERENCES["plants"], list[str](), Lake(str(tmp_path))
+    monkeypatch.setitem(reference_room.REFERENCES, "plants", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
     with served(world) as api:
         client = client_of(api)
         manifest = split(client, lake, rows=lambda name, rows: told.append(name))
@@ -258,8 +261,8 @@ def test_a_plant_that_the_list_lacks_is_not_lost(
 def test_a_sensor_that_the_list_lacks_keeps_its_plant_in_one_piece(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: tuple[Lake, Manifest]
 ) -> None:
-    listing, lake = simulator.REFERENCES["sensors"], Lake(str(tmp_path))
-    monkeypatch.setitem(simulator.REFERENCES, "sensors", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
+    listing, lake = reference_room.REFERENCES["sensors"], Lake(str(tmp_path))
+    monkeypatch.setitem(reference_room.REFERENCES, "sensors", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
     with served(world) as api:
         manifest = split(client_of(api, 5), lake)
     shards = [json.loads(pq.read_schema(lake.open(p.key)).metadata[b"smartsensor.where"]) for p in manifest.parts]
@@ -404,13 +407,16 @@ import itertools, json, os, sys
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
 from job import counted
-import smartsensor.extract as module
-from smartsensor.check import Due
-from smartsensor.client import Client
-from smartsensor.config import ApiSettings, Secret
-from smartsensor.lake import Lake, Folder
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.windows import Window, instant
+from smartsensor.jobs import landing as module
+from smartsensor.jobs import extraction as extraction_room
+from smartsensor.jobs import shards as shards_room
+from smartsensor.jobs.plan import Due
+from smartsensor.source.http import Client
+from smartsensor.config import ApiSettings; from smartsensor.config import Secret
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Folder
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.windows import Window; from smartsensor.windows import instant
 
 root, base_url, client_id, secret, start, end, every = sys.argv[2:]
 
@@ -426,7 +432,7 @@ def run(root, step):
         client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=80))
         due = [Due("measurements", Window(instant(start), instant(end)), 3450)]
         small = {**RESOURCES, "measurements": replace(MEASUREMENTS, shard=1000)}
-        module.extract_all(client, Lake(root), due, "20261120T100000Z-test", threads=1, resources=small)
+        extraction_room.extract_all(client, Lake(root), due, "20261120T100000Z-test", threads=1, resources=small)
         os._exit(0)
     except BaseException as error:
         print(repr(error), file=sys.stderr, flush=True)
@@ -473,7 +479,7 @@ def test_attempts_at_one_shard_leave_one_set_of_files(api: Running, tmp_path: Pa
 
     def attempt(number: int) -> Manifest:
         gate.wait()
-        return extract(client_of(api), lake, resource, HOUR, RUN, Ears(attempt=str(number or "")))
+        return extract(client_of(api), lake, resource, HOUR, RUN, Callbacks(attempt=str(number or "")))
 
     with ThreadPoolExecutor(3) as pool:
         manifests = list(pool.map(attempt, range(3)))
@@ -499,7 +505,7 @@ def test_a_straggler_that_ends_after_its_window_was_joined_takes_nothing_away(
         return create(self, key, data)
 
     monkeypatch.setattr(Lake, "create", late)
-    extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN, Ears(attempt="1"))
+    extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN, Callbacks(attempt="1"))
     only_whole(lake, joined[0])
     assert split(client_of(api), lake) == joined[0]
 
@@ -581,7 +587,7 @@ def test_a_shard_is_read_by_pages_and_is_on_no_cassette(api: Running, tmp_path: 
     "An export and a cassette are of a whole window."
     lake, client = Lake(str(tmp_path)), client_of(api, scope="telemetry.read exports.write")
     resource = MEASUREMENTS.only("plant_id", PLANTS[0])
-    ears = Ears(sleep=lambda seconds: pytest.fail("it waits for an export"))
+    ears = Callbacks(sleep=lambda seconds: pytest.fail("it waits for an export"))
     shard = extract(client, lake, resource, HOUR, RUN, ears, rows=10**9)
     assert shard.pages == len(client.listed()) > 1
     extract(client_of(api, record=True), lake, resource, cut(HOUR, timedelta(minutes=30))[0], RUN)

@@ -21,21 +21,12 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartsensor.fleet import (
-    DAY,
-    FIELDS,
-    HOUR,
-    INCREMENTAL,
-    KINDS,
-    Fleet,
-    Position,
-    Query,
-    World,
-    count_rows,
-    page_rows,
-    to_ms,
-)
-from smartsensor.simulator import FAULTS, Account, Clock, Fault, FaultPlan, Limits, Running, serve, start_process
+from smartsensor.simulator.faults import FAULTS, Clock, Fault, FaultPlan
+from smartsensor.simulator.fleet import DAY, FIELDS, HOUR, INCREMENTAL, KINDS, Fleet
+from smartsensor.simulator.server import Running, serve, start_process
+from smartsensor.simulator.state import Account, Limits
+from smartsensor.simulator.telemetry import to_ms
+from smartsensor.simulator.world import Position, Query, World, count_rows, page_rows
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 SMALL = Fleet(assets=8, sensors=8, plants=2)
@@ -664,7 +655,7 @@ def test_the_express_lane_of_a_benchmark_serves_the_same_rows() -> None:
 
 def test_the_process_dies_with_its_parent() -> None:
     code = (
-        "from smartsensor.simulator import start_process\n"
+        "from smartsensor.simulator.server import start_process\n"
         "with start_process('--sensors', '8') as r:\n"
         "    print(r.base_url, flush=True)\n"
         "    input()\n"
@@ -685,7 +676,10 @@ def test_the_process_dies_with_its_parent() -> None:
 
 def test_the_command_refuses_what_it_does_not_know() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "smartsensor.simulator", "--gremlins"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "smartsensor.simulator.server", "--gremlins"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "--gremlins" in done.stderr

@@ -21,16 +21,29 @@ from typing import Any
 import pytest
 from spark.cluster import CONF, environment, executors
 
-from smartsensor import extract as module
-from smartsensor.budget import DeskAddress, LentBudget, RateBudget, Share, budget_desk, sharing
-from smartsensor.check import Due
-from smartsensor.client import AuthError, Client
+import smartsensor
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.engines import Spark, bucket_folders, find_java
-from smartsensor.extract import Ears, balanced, extract, extract_all
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.simulator import Fleet, Limits, Running, serve
+from smartsensor.jobs import workers as module
+from smartsensor.jobs.engine_spark import Spark, bucket_folders, find_java
+from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.plan import Due
+from smartsensor.jobs.workers import balanced
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.source.budget import (
+    RateBudget,
+    RateServerAddress,
+    RateShare,
+    RemoteRateLimiter,
+    serve_rate,
+    share_rate,
+)
+from smartsensor.source.errors import AuthError
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
@@ -92,7 +105,7 @@ def test_two_attempts_at_one_window_leave_one_set_of_files(api: Running, tmp_pat
 
     def attempt(number: int) -> Any:
         gate.wait()
-        return extract(client_of(api), lake, MEASUREMENTS, window, RUN, Ears(attempt=str(number or "")))
+        return extract(client_of(api), lake, MEASUREMENTS, window, RUN, Callbacks(attempt=str(number or "")))
 
     with ThreadPoolExecutor(3) as pool:
         manifests = list(pool.map(attempt, range(3)))
@@ -101,7 +114,7 @@ def test_two_attempts_at_one_window_leave_one_set_of_files(api: Running, tmp_pat
     assert manifests[0].received == sum(part.rows for part in manifests[0].parts) > 0
 
 
-def task(api: Running, desk: DeskAddress, lake: Lake) -> module._Task:
+def task(api: Running, desk: RateServerAddress, lake: Lake) -> module._Task:
     settings = ApiSettings(api.base_url, api.token_url, api.client_id, Secret(""), max_attempts=2)
     return module._Task(settings, lake, RUN, 2, desk, dict(RESOURCES), 1, False, time.time())
 
@@ -116,7 +129,7 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
         "drop": client.auth.drop,
         "rows": lambda name, rows: told.append(rows),
     }
-    with closing(budget_desk(client.budget, threading.Event(), more=more)) as desk:
+    with closing(serve_rate(client.budget, threading.Event(), more=more)) as desk:
         work = task(api, desk.address, lake)
         assert api.client_secret.encode() not in cloudpickle.dumps(work)
         ((landed, failure, log),) = list(work([DUE]))
@@ -136,7 +149,7 @@ def test_a_fault_that_a_retry_can_not_mend_comes_back_as_itself(api: Running, tm
         "rows": print,
         "fail": stop.set,
     }
-    with closing(budget_desk(client.budget, stop, more=more)) as desk:
+    with closing(serve_rate(client.budget, stop, more=more)) as desk:
         ((landed, failure, _),) = list(task(api, desk.address, Lake(str(tmp_path)))([DUE[:1]]))
     assert isinstance(failure, AuthError)
     assert "invalid_client" in str(failure)
@@ -187,10 +200,10 @@ def overshoot(sent: Sequence[float], rate_per_s: float) -> float:
 def test_the_rate_is_kept_by_all_workers_together_and_used(burst: int, least: float) -> None:
     "Eight workers at a desk for ten seconds; one dies half-way. A burst makes up for moments in which nobody had to wait."
     clock, sent = Virtual(8), list[float]()
-    with closing(budget_desk(RateBudget(200, burst, clock, clock.sleep), threading.Event())) as desk:
+    with closing(serve_rate(RateBudget(200, burst, clock, clock.sleep), threading.Event())) as desk:
 
         def work(number: int) -> None:
-            lent, random = LentBudget(desk.address), Random(number)
+            lent, random = RemoteRateLimiter(desk.address), Random(number)
             while clock() < 10 and not (number == 0 and clock() > 5):
                 lent.acquire()
                 sent.append(clock())
@@ -205,7 +218,7 @@ def test_the_rate_is_kept_by_all_workers_together_and_used(burst: int, least: fl
 
 def sent_by_jobs(jobs: Mapping[str, tuple[float, float, bool]], lake: Lake, rate_per_s: float) -> list[float]:
     "When jobs sent that share a rate, each with eight threads: name to begin, end and whether it takes its note away."
-    now, waited, random, shares = [0.0], [0.0], Random(1), dict[str, tuple[RateBudget, Share]]()
+    now, waited, random, shares = [0.0], [0.0], Random(1), dict[str, tuple[RateBudget, RateShare]]()
     sent, due = list[float](), [(begin, "begin", name) for name, (begin, _, _) in jobs.items()]
     heapq.heapify(due)
     while due:
@@ -214,7 +227,7 @@ def sent_by_jobs(jobs: Mapping[str, tuple[float, float, bool]], lake: Lake, rate
         _, end, leaves = jobs[name]
         if budget is None or share is None:
             budget = RateBudget(rate_per_s, 10, lambda: now[0], lambda seconds: waited.__setitem__(0, seconds))
-            shares[name] = budget, share = budget, Share(lake, name, budget, rate_per_s, 5.0, lambda: now[0])
+            shares[name] = budget, share = budget, RateShare(lake, name, budget, rate_per_s, 5.0, lambda: now[0])
             due += [(now[0], "send", name)] * 8 + [(end, "end", name)]
             heapq.heapify(due)
         if what == "send" and now[0] < end:
@@ -240,8 +253,8 @@ def test_jobs_that_come_go_and_die_use_one_rate_together(tmp_path: Path) -> None
 
 def test_jobs_of_one_lake_share_and_give_back(tmp_path: Path) -> None:
     lake, budget, other = Lake(str(tmp_path)), RateBudget(100, 10), RateBudget(100, 10)
-    with sharing(lake, "one", budget, every_s=0.05):
-        with sharing(lake, "two", other, every_s=0.05):
+    with share_rate(lake, "one", budget, every_s=0.05):
+        with share_rate(lake, "two", other, every_s=0.05):
             deadline = time.monotonic() + 10
             while budget.rate_per_s != 50 and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -263,7 +276,7 @@ def test_a_note_that_vanishes_or_is_none_is_no_member(tmp_path: Path, data: byte
                 self.put("state/budget/other.json", data)
             return ["state/budget/other.json", *super().list(prefix)]
 
-    assert Share(Board(str(tmp_path)), "one", RateBudget(100, 10), 100).renew() == 1
+    assert RateShare(Board(str(tmp_path)), "one", RateBudget(100, 10), 100).renew() == 1
 
 
 # --- executors that are processes of their own --------------------------------------------------------------------
@@ -286,7 +299,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         session = builder.getOrCreate()
         session.sparkContext.setLogLevel("OFF")
         package = shutil.make_archive(
-            str(folder / "smartsensor"), "zip", Path(module.__file__).parent.parent, base_dir="smartsensor"
+            str(folder / "smartsensor"), "zip", Path(smartsensor.__file__).parent.parent, base_dir="smartsensor"
         )
         session.sparkContext.addPyFile(package)
         yield session

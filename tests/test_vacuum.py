@@ -16,24 +16,19 @@ from hypothesis import strategies as st
 from test_promote import HOUR, Killed, Landing, MortalLake, QuickGate, measurement, published, suite
 from typer.testing import CliRunner
 
-from smartsensor.cli import app
-from smartsensor.engines import DuckDB, Engine
-from smartsensor.lake import (
-    Conflict,
-    Lake,
-    LakeError,
-    Manifest,
-    NotFound,
-    Retention,
-    Vacuumed,
-    kept_versions,
-    plan_vacuum,
-    vacuum,
-)
-from smartsensor.promote import STEPS, pending, promote, readable, rollback
-from smartsensor.resources import MEASUREMENTS, RESOURCES
-from smartsensor.runner import claim
-from smartsensor.windows import Ledger, Window, instant
+from smartsensor.jobs.engine_duckdb import DuckDB
+from smartsensor.jobs.engines import Engine
+from smartsensor.jobs.promote import STEPS, pending, promote
+from smartsensor.jobs.publish import readable, rollback
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import Manifest
+from smartsensor.lake.ledger import Ledger
+from smartsensor.lake.store import Conflict, LakeError, NotFound, Vacuumed
+from smartsensor.lake.vacuum import Retention, kept_versions, plan_vacuum, vacuum
+from smartsensor.run.claims import claim
+from smartsensor.run.options import app
+from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.windows import Window, instant
 
 NOTHING_KEPT = Retention(versions=0, replaced=timedelta(0), cassettes=timedelta(0))
 

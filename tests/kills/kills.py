@@ -23,10 +23,13 @@ from typing import Any
 import duckdb
 from tqdm import tqdm
 
-from smartsensor.extract import verify
-from smartsensor.lake import Lake
-from smartsensor.promote import STEPS
-from smartsensor.simulator import Fleet, Limits, World, serve
+from smartsensor.jobs.promote import STEPS
+from smartsensor.jobs.verify import verify
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 JOB = Path(__file__).parent / "job.py"

@@ -17,13 +17,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smartsensor.check import REOPEN, due_windows, measure_lateness
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.extract import extract_all
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS, Resource
-from smartsensor.simulator import Fleet, Limits, Running, World, serve
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.lateness import measure_lateness
+from smartsensor.jobs.plan import REOPEN, due_windows
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS, Resource
 
 BEGIN = datetime(2026, 10, 20, tzinfo=UTC)
 FLEET = Fleet(assets=2, sensors=3, unindexed=0.05)
