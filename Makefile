@@ -15,6 +15,7 @@ takes_run := LAKE ENGINE DAYS RESET
 takes_docs := LAKE
 takes_lab := LAKE
 takes_test := ONLY
+takes_house := WRITE
 takes_bench := ROWS ROUNDS
 takes_kills := KILLS
 takes_rehearse := FAULTS
@@ -25,9 +26,9 @@ taken   := PYTHON $(foreach target,$(MAKECMDGOALS),$(takes_$(target)))
 given   := $(foreach name,LAKE ENGINE DAYS RESET $(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 useless := $(sort $(filter-out $(taken),$(given)))
 $(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
-$(foreach name,RESET CHECK UPDATE,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
+$(foreach name,RESET CHECK UPDATE WRITE,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
 
-.PHONY: help run docs lab test bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
+.PHONY: help run docs lab test house bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only (ARGS="--no-browser"
 test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 	@$(environment) test
 	@$(bin)/python .ci/check.py $(ONLY)
+
+house: ## Draw floors and rooms of the package; fails where the house is broken (WRITE=1 puts the map into the index notebook)
+	@.ci/python .ci/house.py $(if $(filter 1 yes true,$(WRITE)),--write)
 
 bench: ## Measure extraction beside a bare script, landing of 1, 4 and 10 million rows, exports
 	@$(environment) test
@@ -96,6 +100,7 @@ prepare: ## Make the modules and the README from the notebooks, and clean and fo
 	@$(bin)/ruff format --quiet .
 	@$(bin)/nbdev_clean
 	@$(bin)/nbdev_export
+	@$(bin)/python .ci/house.py --write
 	@$(bin)/python .ci/readme.py
 
 readme: ## Make README.md from nbs/index.ipynb

@@ -179,6 +179,7 @@ def readme() -> Outcome:
 STEPS: dict[str, Callable[[], Outcome]] = {
     "packages": lambda: step(PYTHON, "-m", "pip", "check"),
     "nbdev": in_step,
+    "house": lambda: step(PYTHON, ".ci/house.py"),
     "readme": readme,
     "ruff": lambda: step("ruff", "check", "--no-cache", "."),
     "format": lambda: step("ruff", "format", "--no-cache", "--check", "."),
