@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOBS', 'BACKFILL', 'Outcome', 'Asked', 'source_of', 'interrupted', 'unfinished', 'newest_run', 'run_pipeline',
-           'open_backfills', 'run_backfill', 'job_record']
+           'complete_up_to', 'open_backfills', 'run_backfill', 'job_record']
 
 # %% ../../nbs/run/63_pipeline.ipynb #43e8b10c
 import json
@@ -21,6 +21,7 @@ from ..source.resources import choose
 from ..lake.store import NotFound
 from ..lake.layout import manifest_key, new_run_id
 from ..lake.lake import Lake
+from ..quality.site import refresh_site
 from .exit_codes import CODES
 from .notebooks import ExecutedNotebook, PageWriter, variables, execute
 from .claims import Busy, claim, fence, hold_claim
@@ -140,7 +141,15 @@ def run_pipeline(
         fence(lake, mine.name, every_s=0)()  # a run that was taken over leaves the result to who took it
         outcome = _outcome(lake, run, executed, left is not None, watermarks)
         lake.put(f"runs/{run}/result.json", json.dumps(outcome.as_json(), indent=1).encode())
+        refresh_site(lake, complete_up_to(lake), datetime.now(UTC))
     return outcome
+
+
+def complete_up_to(
+    lake: Lake,
+) -> dict[str, datetime | None]:  # by resource, UTC; None: nothing was read yet
+    "Up to when all of each resource has been read."
+    return {resource.name: lake.ledger(resource.name).watermark for resource in choose([])}
 
 # %% ../../nbs/run/63_pipeline.ipynb #a7d31c04
 def _begin(lake: Lake, run: str, asked: Asked) -> None:
