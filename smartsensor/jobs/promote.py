@@ -32,7 +32,7 @@ from ..lake.layout import Manifest, QualifiedFile, Snapshot
 from ..lake.lake import Lake
 from ..quality.verdicts import Finding, Verdict
 from ..quality.row_rules import RowRule, row_rules
-from ..quality.batches import WindowFields, judge_fields
+from ..quality.fields import WindowFields, judge_fields
 from .engines import Engine, EngineError
 from .engine_duckdb import DuckDB
 from .engine_spark import Spark
