@@ -4,6 +4,7 @@ A name is imported when it is first asked for, so that `import smartsensor` and 
 by hand; nbdev_export sets the version in it.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,16 @@ def __getattr__(name: str) -> Any:
     "Import a public name from its room when it is first asked for (PEP 562)."
     if name not in _ROOMS:
         raise AttributeError(f"smartsensor has no {name}; it has {', '.join(__all__)}; all else is reached by its room")
+    if (shell := _notebook()) is not None:
+        import_module("smartsensor.run.displays").register(shell)
     value = getattr(import_module(f"smartsensor.{_ROOMS[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _notebook() -> Any:  # IPython's shell; None where no notebook runs
+    "Where objects can be shown as cards."
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
 def __dir__() -> list[str]:

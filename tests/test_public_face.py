@@ -51,3 +51,34 @@ def test_importing_the_package_imports_none_of_its_rooms() -> None:
     probe = "import sys, smartsensor; print(sorted(name for name in sys.modules if name.startswith('smartsensor.')))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_each_public_class_that_a_cell_ends_with_has_a_card() -> None:
+    from smartsensor.run.displays import CARDS
+
+    classes = {value for name in smartsensor.__all__ if isinstance(value := getattr(smartsensor, name), type)}
+    assert classes - set(CARDS) == {smartsensor.Gate}, "a gate is called, not looked at"
+
+
+def test_names_from_the_top_of_the_package_show_as_cards_in_a_notebook() -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        smartsensor.__getattr__("Window")
+        window = smartsensor.Window(
+            smartsensor.instant("2026-11-20T08:00:00Z"), smartsensor.instant("2026-11-20T09:00:00Z")
+        )
+        shown, _ = shell.display_formatter.format(window)
+    finally:
+        InteractiveShell.clear_instance()
+    assert shown["text/html"].startswith("<b>Window</b>")
+
+
+def test_a_card_shows_what_the_api_sent_as_text() -> None:
+    from smartsensor.run.displays import ROWS, card
+
+    html = card("<i>", {"drift": "<script>"}, [{"<b>": "<img src=x>" * 30}] * (ROWS + 1))
+    assert "<script>" not in html
+    assert "<img" not in html
+    assert f"{ROWS} of {ROWS + 1} rows" in html
