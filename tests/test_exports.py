@@ -34,9 +34,8 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source import downloads as downloads_room
 from smartsensor.source import export_jobs as export_jobs_room
-from smartsensor.source import export_jobs as module
 from smartsensor.source import exports as exports_room
-from smartsensor.source import formats as formats_room
+from smartsensor.source import formats as module
 from smartsensor.source.errors import ApiError, ContractError, Forbidden
 from smartsensor.source.export_jobs import (
     ExportBroken,
@@ -425,7 +424,7 @@ def test_a_download_goes_on_from_its_last_byte(world: World, tmp_path: Path) -> 
     with Stand(world, tmp_path, Fault("truncated", "/exports/*/files/*", times=3)) as stand:
         exporter = stand.exporter()
         handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = module.watch(exporter, handle, wait)
+        job = export_jobs_room.watch(exporter, handle, wait)
         assert len(downloads_room.download(exporter, job)) == 3
         assert exporter.spent["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
         assert stand.cost()["downloads"] == 6
@@ -435,7 +434,7 @@ def test_another_version_of_a_file_is_never_mixed_with_what_is_there(world: Worl
     with Stand(world, tmp_path) as stand:
         exporter = stand.exporter()
         handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = module.watch(exporter, handle, wait)
+        job = export_jobs_room.watch(exporter, handle, wait)
         folder = exporter.folder / job.export_id
         folder.mkdir(parents=True)
         part = folder / f"{job.files[0].name}.part"
@@ -476,7 +475,7 @@ def test_the_token_is_not_sent_with_a_signed_address_and_no_error_shows_one(worl
 def test_a_reply_with_a_file_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     file = {"file_id": "f1", "rows": 1, "bytes": 10, "sha256": "0" * 64, "url": "http://127.0.0.1/x", **wrong}
     with pytest.raises(ContractError):
-        module.ExportJob.parse({"export_id": "e1", "status": "succeeded", "record_count": 1, "files": [file]})
+        export_jobs_room.ExportJob.parse({"export_id": "e1", "status": "succeeded", "record_count": 1, "files": [file]})
 
 
 def _table(rows: int, seed: int) -> pa.Table:
@@ -499,8 +498,8 @@ def _table(rows: int, seed: int) -> pa.Table:
 def test_sorting_in_stretches_is_sorting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, stretch: int, head: int
 ) -> None:
-    monkeypatch.setattr(formats_room, "STRETCH", stretch)
-    monkeypatch.setattr(formats_room, "HEAD", head)
+    monkeypatch.setattr(module, "STRETCH", stretch)
+    monkeypatch.setattr(module, "HEAD", head)
     table = _table(rows, rows)
     merged = list(sort_rows(table.to_batches(max_chunksize=7), MEASUREMENTS, tmp_path))
     expected = table.sort_by([("updated_at", "ascending"), ("measurement_id", "ascending")])

@@ -59,8 +59,8 @@ def tree(root: Path) -> dict[str, str]:
 KILLED = """
 import itertools, os, signal, sys
 from datetime import timedelta
-from smartsensor.jobs import landing as module
 from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import landing as module
 from smartsensor.jobs import extraction as extraction_room
 from smartsensor.jobs.plan import Due
 from smartsensor.source.http import Client

@@ -165,8 +165,8 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 KILLED = """
 import itertools, os, signal, sys
-from smartsensor.jobs import extract as extract_room
 from smartsensor.jobs import landing as module
+from smartsensor.jobs import extract as extract_room
 from smartsensor.source.http import Client
 from smartsensor.config import ApiSettings; from smartsensor.config import Secret
 from smartsensor.lake.store import Folder

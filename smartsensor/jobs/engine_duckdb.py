@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ..quality.verdicts import SqlTable
+from ..quality.row_rules import sql_name
 from .engines import SMALL, Staged, FileView, gate_batch, locate_files, sql_type, staged_files
 
 # %% ../../nbs/jobs/43_engine_duckdb.ipynb #d9787679
@@ -43,9 +44,9 @@ def _read_as_declared(
     "DuckDB's SQL that reads files as declared: a column that none of them has is null."
     declared = [*schema, *([pa.field(origin, pa.string())] if origin else [])]
     have = {*present, *([origin] if files else [])}
-    sources = [f'"{field.name}"' if field.name in have else "NULL" for field in declared]
+    sources = [sql_name(field.name) if field.name in have else "NULL" for field in declared]
     columns = [
-        f'CAST({one} AS {sql_type(field.type, "duckdb")}) AS "{field.name}"'
+        f"CAST({one} AS {sql_type(field.type, 'duckdb')}) AS {sql_name(field.name)}"
         for one, field in zip(sources, declared, strict=True)
     ]
     named = f", filename = {_quoted(origin)}" if origin else ""
@@ -155,7 +156,7 @@ class DuckDB:
         here = self._near.place(folder)
         Path(here).mkdir(parents=True, exist_ok=True)
         target = here if partition else f"{here}/part-0.parquet"
-        by = f", PARTITION_BY ({partition}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
+        by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
         self._db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
         staged = staged_files(here, partition)
         self._near.send(folder, [one.name for one in staged])

@@ -21,7 +21,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from .engines import SMALL, EngineError, Staged, FileView, gate_batch, sql_type, staged_files
+from smartsensor.jobs.engines import (
+    SMALL,
+    EngineError,
+    Staged,
+    FileView,
+    _backticks,
+    gate_batch,
+    spark_sql,
+    sql_type,
+    staged_files,
+)
 
 # %% ../../nbs/jobs/44_engine_spark.ipynb #8f44712f
 JAVA = 17  # what Spark 3.5 and Glue 5.1 run on
@@ -153,10 +163,10 @@ def _with_zone(value: Any) -> Any:
 
 def _spark_frame(spark: Any, files: Sequence[str], schema: pa.Schema, origin: str | None) -> Any:
     "A DataFrame of some files as declared: Spark reads a column that a file lacks as null."
-    columns = ", ".join(f"`{field.name}` {sql_type(field.type, 'spark')}" for field in schema)
+    columns = ", ".join(f"{_backticks(field.name)} {sql_type(field.type, 'spark')}" for field in schema)
     frame = spark.read.schema(columns).parquet(*files) if files else spark.createDataFrame([], columns)
     file = "_metadata.file_path" if files else "CAST(NULL AS STRING)"
-    return frame.selectExpr("*", f"{file} AS `{origin}`") if origin else frame
+    return frame.selectExpr("*", f"{file} AS {_backticks(origin)}") if origin else frame
 
 # %% ../../nbs/jobs/44_engine_spark.ipynb #36307c37
 class Spark:
@@ -186,7 +196,7 @@ class Spark:
 
     def materialize(self, name: str, sql: str) -> None:
         "Keep a result in memory, and on disk beyond it."
-        frame = self._spark.sql(sql).persist()
+        frame = self._spark.sql(spark_sql(sql)).persist()
         if name in self._kept:
             self._kept.pop(name).unpersist()
         self._kept[name] = frame
@@ -196,12 +206,13 @@ class Spark:
         "A small result."
         return [
             {key: _with_zone(value) for key, value in row.asDict(recursive=True).items()}
-            for row in self._spark.sql(sql).collect()
+            for row in self._spark.sql(spark_sql(sql)).collect()
         ]
 
     def stage(self, sql: str, folder: str, partition: str | None) -> list[Staged]:
         "Write a result as Parquet."
-        frame = self._spark.sql(f"SELECT /*+ REBALANCE{f'({partition})' if partition else ''} */ * FROM ({sql})")
+        by = f"({_backticks(partition)})" if partition else ""
+        frame = self._spark.sql(f"SELECT /*+ REBALANCE{by} */ * FROM ({spark_sql(sql)})")
         writer = frame.write.mode("overwrite").option("compression", "zstd")
         (writer.partitionBy(partition) if partition else writer).parquet(folder)
         return staged_files(folder, partition)

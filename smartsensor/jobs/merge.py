@@ -19,7 +19,7 @@ from ..source.resources import Resource
 from ..lake.layout import QualifiedFile, Snapshot
 from ..lake.lake import Lake
 from ..quality.verdicts import Verdict
-from ..quality.row_rules import RowRule, sql_literal
+from ..quality.row_rules import RowRule, sql_literal, sql_name
 from .engines import Engine
 
 # %% ../../nbs/jobs/45_merge.ipynb #f7fb4ee9
@@ -31,27 +31,36 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
+def _names(names: Sequence[str]) -> str:
+    return _list([sql_name(name) for name in names])
+
+
+def _field(name: str | None) -> str:
+    return "NULL" if name is None else sql_name(name)
+
+
 def columns(resource: Resource) -> str:
     "The columns of raw and of qualified."
-    return _list(resource.raw_schema.names)
+    return _names(resource.raw_schema.names)
 
 
 def partition_expression(resource: Resource) -> str:
     "The partition of a row: the UTC date of its event; null where the resource is not partitioned."
-    return f"CAST({resource.event_field or 'NULL'} AS DATE)"
+    return f"CAST({_field(resource.event_field)} AS DATE)"
 
 
 def latest_first(resource: Resource) -> str:
     "ORDER BY of the revisions of a key: the version columns, then all content."
     rest = [one for one in resource.raw_schema if one.name not in (*resource.version, *resource.key)]
     leaves = [leaf for one in rest for leaf in _leaves(one)]
-    return _list([f"{name} DESC NULLS LAST" for name in (*resource.version, *leaves)])
+    return _list([f"{name} DESC NULLS LAST" for name in (*map(sql_name, resource.version), *leaves)])
 
 
 def _leaves(one: pa.Field) -> list[str]:
+    name = sql_name(one.name)
     if not pa.types.is_struct(one.type):
-        return [one.name]
-    return [f"({one.name} IS NULL)", *(f"{one.name}.{child.name}" for child in one.type)]
+        return [name]
+    return [f"({name} IS NULL)", *(f"{name}.{sql_name(child.name)}" for child in one.type)]
 
 
 def latest_rows(
@@ -59,14 +68,14 @@ def latest_rows(
     rows: str,  # SQL of rows, a key any number of times
 ) -> str:  # SQL of rows, each key once
     "The latest revision of each key."
-    ranked = f"row_number() OVER (PARTITION BY {_list(resource.key)} ORDER BY {latest_first(resource)}) AS _rank"
+    ranked = f"row_number() OVER (PARTITION BY {_names(resource.key)} ORDER BY {latest_first(resource)}) AS _rank"
     return f"SELECT {columns(resource)} FROM (SELECT *, {ranked} FROM ({rows})) WHERE _rank = 1"
 
 # %% ../../nbs/jobs/45_merge.ipynb #9879be92
 def placing_rule(resource: Resource) -> RowRule:
     "A row that can't be placed: no key, or no event time."
     needed = [*resource.key, *([resource.event_field] if resource.event_field else [])]
-    return RowRule("has-a-place", f"({' OR '.join(f'{name} IS NULL' for name in needed)})", "critical")
+    return RowRule("has-a-place", f"({' OR '.join(f'{sql_name(name)} IS NULL' for name in needed)})", "critical")
 
 
 def is_bad(rules: Sequence[RowRule]) -> str:
@@ -110,13 +119,13 @@ def may_be_elsewhere(resource: Resource, published: Snapshot) -> str:
         return "FALSE"
     if "revision" not in resource.version or newest is None:
         return "TRUE"
-    return f"coalesce(revision > 1 OR {resource.incremental_field} <= CAST('{newest}' AS TIMESTAMP), TRUE)"
+    return f"coalesce({sql_name('revision')} > 1 OR {_field(resource.incremental_field)} <= CAST('{newest}' AS TIMESTAMP), TRUE)"
 
 
 def count_raw(engine: Engine, resource: Resource, rules: Sequence[RowRule], published: Snapshot) -> RawCounts:
     "Count `raw`, by one statement; by another, which rules the bad rows break."
     flags = f"{partition_expression(resource)} AS _day, {is_bad(rules)} AS _bad, {may_be_elsewhere(resource, published)} AS _elsewhere"
-    counts = f"count(*) AS n, count(*) FILTER (WHERE _elsewhere) AS elsewhere, max({resource.incremental_field or 'NULL'}) AS newest"
+    counts = f"count(*) AS n, count(*) FILTER (WHERE _elsewhere) AS elsewhere, max({_field(resource.incremental_field)}) AS newest"
     rows = engine.rows(f"SELECT _day, _bad, {counts} FROM (SELECT *, {flags} FROM raw) GROUP BY _day, _bad")
     good, bad = [row for row in rows if not row["_bad"]], sum(row["n"] for row in rows if row["_bad"])
     each = _list([f"count(*) FILTER (WHERE {rule.where}) AS rule_{at}" for at, rule in enumerate(rules)])
@@ -150,7 +159,7 @@ def files_with_keys(
     good: str,  # SQL of the good rows
 ) -> list[QualifiedFile]:  # and `standing` is a view over them
     "The published files that may hold a key of the batch."
-    files, key = list(published.files), _list(resource.key)
+    files, key = list(published.files), _names(resource.key)
     if resource.partition is None:
         _view(engine, lake, "standing", files, resource)
         return files
@@ -180,7 +189,7 @@ def compare_with_published(
     good: str,  # SQL of the good rows
 ) -> str:  # SQL: the columns, _standing (0, 1), _rank (1 wins), _known (1: the key stands), _stood (its partition)
     "Arriving rows against the standing rows of the same keys."
-    key, names, at = _list(resource.key), columns(resource), f"{partition_expression(resource)} AS _day"
+    key, names, at = _names(resource.key), columns(resource), f"{partition_expression(resource)} AS _day"
     standing = f"SELECT {names} FROM standing SEMI JOIN (SELECT DISTINCT {key} FROM ({good})) USING ({key})"
     both = f"SELECT {names}, {at}, 0 AS _standing FROM ({good}) UNION ALL SELECT {names}, {at}, 1 AS _standing FROM ({standing})"
     ranked = [
@@ -193,7 +202,7 @@ def compare_with_published(
 
 def replace_by_snapshot(resource: Resource) -> str:
     "The same columns for a snapshot: what is `listed` wins, unless it stands there already, to the last column."
-    key, names, nothing = _list(resource.key), columns(resource), "CAST(NULL AS DATE)"
+    key, names, nothing = _names(resource.key), columns(resource), "CAST(NULL AS DATE)"
     other = f"SELECT {key} FROM (SELECT {names} FROM listed EXCEPT SELECT {names} FROM standing)"  # its keys only: Spark turns -0.0 into 0.0 here
     fresh = f"SELECT {names}, 1 AS _rank FROM listed SEMI JOIN ({other}) USING ({key})"
     known = f"SELECT {key}, 1 AS _known FROM standing"
@@ -218,7 +227,7 @@ class Merge:
 # %% ../../nbs/jobs/45_merge.ipynb #437f2be6
 def _first_load(engine: Engine, resource: Resource, good: str, fine: int) -> Merge:
     "Nothing of these dates is published: each key comes out once."
-    key, names = _list(resource.key), columns(resource)
+    key, names = _names(resource.key), columns(resource)
     engine.materialize("repeated", f"SELECT {key}, count(*) AS _n FROM ({good}) GROUP BY {key} HAVING count(*) > 1")
     repeated = engine.rows("SELECT count(*) AS keys, coalesce(sum(_n), 0) AS n FROM repeated")[0]
     once = f"SELECT {names} FROM ({good}) ANTI JOIN repeated USING ({key})"
@@ -266,7 +275,7 @@ def plan_merge(
 
 def _placed(resource: Resource, rows: str) -> str:
     return (
-        f"SELECT *, {partition_expression(resource)} AS {resource.partition} FROM ({rows})"
+        f"SELECT *, {partition_expression(resource)} AS {sql_name(resource.partition)} FROM ({rows})"
         if resource.partition
         else rows
     )
@@ -274,7 +283,7 @@ def _placed(resource: Resource, rows: str) -> str:
 
 def _merged(resource: Resource) -> str:
     "What stays of the changed partitions, and what won."
-    key, names = _list(resource.key), columns(resource)
+    key, names = _names(resource.key), columns(resource)
     won = f"SELECT {names} FROM contested WHERE _rank = 1 AND _standing = 0"
     stays = f"SELECT {names} FROM kept ANTI JOIN (SELECT {key} FROM ({won})) USING ({key})"
     if resource.mode == "snapshot":
@@ -284,7 +293,7 @@ def _merged(resource: Resource) -> str:
 
 def _remove_unlisted(engine: Engine, resource: Resource) -> int:
     "Standing keys that the listing has no row for, good or bad."
-    key = _list(resource.key)
+    key = _names(resource.key)
     engine.materialize("gone", f"SELECT {key} FROM standing ANTI JOIN (SELECT {key} FROM raw) USING ({key})")
     return _count(engine, "SELECT * FROM gone")
 

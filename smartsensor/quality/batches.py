@@ -6,13 +6,64 @@
 __all__ = ['open_batch']
 
 # %% ../../nbs/quality/26_batches.ipynb #6b2a3d57
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from .verdicts import GateError, SqlTable
+from .row_rules import requoted, sql_name
 
 # %% ../../nbs/quality/26_batches.ipynb #0b687194
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _aliases(
+    columns: Sequence[str],  # of a batch
+    words: frozenset[str] = frozenset(),  # lower case: more names that must not stand as they are
+) -> dict[str, str]:  # by column
+    "Plain names for columns that GX can't name: it writes some of them into SQL and into pandas' queries without quotes."
+    odd = [name for name in columns if not _PLAIN.fullmatch(name) or name.lower() in words]
+    prefix = "alias_"
+    while any(prefix in name.lower() for name in columns):
+        prefix += "x_"
+    return {name: f"{prefix}{at}_" for at, name in enumerate(odd)}
+
+
+def _condition_aliased(condition: Any, aliases: Mapping[str, str]) -> Any:
+    if not isinstance(condition, Mapping):
+        return condition
+    if "conditions" in condition:
+        return {**condition, "conditions": [_condition_aliased(one, aliases) for one in condition["conditions"]]}
+    name = condition["column"]["name"]
+    return {**condition, "column": {**condition["column"], "name": aliases.get(name, name)}}
+
+
+def _aliased(
+    kwargs: Mapping[str, Any],  # of an entry
+    aliases: Mapping[str, str],
+) -> dict[str, Any]:
+    "An entry's arguments for a batch whose columns have aliases."
+
+    def named(key: str, value: Any) -> Any:
+        if key == "row_condition":
+            return _condition_aliased(value, aliases)
+        if key == "unexpected_rows_query":  # GX's braces are doubled
+            doubled = {name.replace("{", "{{").replace("}", "}}"): alias for name, alias in aliases.items()}
+            return requoted(value, lambda name: doubled.get(name) or sql_name(name))
+        if key.startswith("column") and isinstance(value, list):
+            return [aliases.get(one, one) for one in value]
+        return aliases.get(value, value) if key.startswith("column") and isinstance(value, str) else value
+
+    return {key: named(key, value) for key, value in kwargs.items()}
+
+
+def _unaliased(text: str, aliases: Mapping[str, str]) -> str:
+    for name, alias in aliases.items():
+        text = text.replace(alias, name)
+    return text
+
+
 def _arrow_backed(table: Any) -> Any:
     import pandas as pd
 
@@ -29,20 +80,43 @@ def _connect(table: SqlTable) -> Any:
     return duckdb.connect(make_url(table.connection_string).database or ":memory:")
 
 
-def _sql_batch(context: Any, name: str, table: SqlTable, opened: list[Any]) -> Any:
+_WORDS = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
+
+
+def _table_aliases(table: SqlTable, connection: Any) -> tuple[dict[str, str], str]:
+    "Aliases of a table's columns, and the SQL of a view that has them."
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {sql_name(table.table)}").fetchall()]
+    aliases = _aliases(columns, frozenset(row[0] for row in connection.execute(_WORDS).fetchall()))
+    listed = ", ".join(f"{sql_name(name)} AS {sql_name(aliases.get(name, name))}" for name in columns)
+    return aliases, f"CREATE OR REPLACE TEMP VIEW {_VIEW} AS SELECT {listed} FROM {sql_name(table.table)}"
+
+
+_VIEW = "smartsensor_judged"  # seen by its own connection only
+
+
+def _sql_batch(context: Any, name: str, table: SqlTable, opened: list[Any]) -> tuple[Any, dict[str, str]]:
     from duckdb_engine import ConnectionWrapper
 
-    def create() -> Any:
+    def connect() -> Any:
         opened.append(_connect(table))
-        return ConnectionWrapper(opened[-1])
+        return opened[-1]
+
+    aliases, view = _table_aliases(table, connect())
+
+    def create() -> Any:
+        connection = connect()
+        if aliases:
+            connection.execute(view)
+        return ConnectionWrapper(connection)
 
     # GX never gives its connection back to the pool; the pool must not roll it back when both are collected, long after it was closed.
     options = {"create_temp_table": False, "kwargs": {"creator": create, "pool_reset_on_return": None}}
     source = context.data_sources.add_sql(name, connection_string=table.connection_string, **options)
-    return source.add_table_asset("batch", table_name=table.table).add_batch_definition_whole_table("all").get_batch()
+    asset = source.add_table_asset("batch", table_name=_VIEW if aliases else table.table)
+    return asset.add_batch_definition_whole_table("all").get_batch(), aliases
 
 
-def _frame_batch(context: Any, name: str, batch: Any) -> Any:
+def _frame_batch(context: Any, name: str, batch: Any) -> tuple[Any, dict[str, str]]:
     module = type(batch).__module__
     if module.startswith("pyspark."):
         source = context.data_sources.add_spark(name, persist=False)
@@ -53,13 +127,18 @@ def _frame_batch(context: Any, name: str, batch: Any) -> Any:
         raise GateError(
             f"a batch is a pandas or Spark frame, an Arrow table or a SqlTable, not {type(batch).__qualname__}"
         )
+    aliases = _aliases(list(batch.columns))
+    if aliases and module.startswith("pyspark."):
+        batch = batch.toDF(*(aliases.get(column, column) for column in batch.columns))
+    elif aliases:
+        batch = batch.rename(columns=aliases)
     asset = source.add_dataframe_asset("batch").add_batch_definition_whole_dataframe("all")
-    return asset.get_batch({"dataframe": batch})
+    return asset.get_batch({"dataframe": batch}), aliases
 
 # %% ../../nbs/quality/26_batches.ipynb #f5f434b6
 @contextmanager
-def open_batch(context: Any, batch: Any) -> Iterator[Any]:
-    "A GX batch; afterwards its data source is gone, and every connection that was opened for it is closed."
+def open_batch(context: Any, batch: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    "A GX batch, and the aliases of its columns; afterwards its data source is gone, and every connection that was opened for it is closed."
     name, connections = "judged", list[Any]()
     try:
         try:

@@ -26,7 +26,7 @@ from smartsensor.quality.sentences import (
     expectation_sentence,
     as_whole_number,
 )
-from .batches import open_batch
+from .batches import _aliased, open_batch, _unaliased
 from .site import ENTRIES, SITE, RUN_ID, SiteStore, index_entry, write_index, render_page
 
 # %% ../../nbs/quality/28_gate.ipynb #c73f5c07
@@ -119,14 +119,14 @@ def _parameters(suite: Suite, given: Mapping[str, int]) -> dict[str, int]:
     return {name: given[name] for name in wanted}
 
 
-def _domain(entry: Entry) -> Any:
+def _domain(entry: Entry, aliases: Mapping[str, str]) -> Any:
     "The GX expectation of an entry."
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     try:
         return ExpectationConfiguration(
             type=entry.type,
-            kwargs=dict(entry.kwargs),
+            kwargs=_aliased(entry.kwargs, aliases),
             severity=entry.severity,
             meta={"name": entry.name, "why": entry.why},
         ).to_domain_obj()
@@ -151,44 +151,50 @@ def _rendered(config: Any) -> str:
 SAMPLES = 10  # failing rows that a finding shows
 
 
-def _finding(entry: Entry, outcome: Any, rows: int, key: Sequence[str]) -> Finding:
+def _finding(entry: Entry, outcome: Any, rows: int, key: Sequence[str], aliases: Mapping[str, str]) -> Finding:
     info, result, config = outcome.exception_info, outcome.result, outcome.expectation_config
     failures = [info] if "raised_exception" in info else list(info.values())
     for failure in failures:
         if failure.get("raised_exception"):
-            entry.refuse(
-                f"{entry.type} can't be evaluated on this batch: {str(failure['exception_message']).strip()[:500]}"
-            )
+            why = _unaliased(str(failure["exception_message"]), aliases).strip()[:500]
+            entry.refuse(f"{entry.type} can't be evaluated on this batch: {why}")
     by_query = entry.type == "unexpected_rows_expectation"
     if by_query:
         result = {"element_count": rows, "unexpected_count": result["observed_value"]}
-    kwargs = {**entry.kwargs, **{key: value for key, value in config.kwargs.items() if key in entry.kwargs}}
+    kwargs = {
+        name: config.kwargs[name] if isinstance(value, dict) and "$PARAMETER" in value else value
+        for name, value in entry.kwargs.items()
+    }
     return Finding(
-        expectation=expectation_sentence(entry.type, kwargs, lambda: _rendered(config)),
+        expectation=expectation_sentence(entry.type, kwargs, lambda: _unaliased(_rendered(config), aliases)),
         type=entry.type,
         column=entry.kwargs.get("column"),
         severity=entry.severity,
         success=bool(outcome.success),
         unexpected=as_whole_number(result.get("unexpected_count")),
         elements=as_whole_number(result.get("element_count")),
-        observed=observed_sentence(entry.type, result),
+        observed=_unaliased(observed_sentence(entry.type, result), aliases),
         name=entry.name,
         why=entry.why,
-        samples=() if outcome.success and not result.get("unexpected_count") else sample_rows(result, key)[:SAMPLES],
+        samples=()
+        if outcome.success and not result.get("unexpected_count")
+        else sample_rows(result, key, aliases)[:SAMPLES],
     )
 
 
 def _findings(
     opened: Any,  # a GX batch
+    aliases: Mapping[str, str],  # of its columns
     suite: Suite,
     values: Mapping[str, int],  # parameters of the suite
 ) -> tuple[int, tuple[Finding, ...]]:  # rows of the batch; findings in the order of the suite, which GX does not keep
     "Let GX judge a batch."
     checks = _great_expectations().ExpectationSuite(
-        name=suite.name, expectations=[_domain(entry) for entry in suite.entries]
+        name=suite.name, expectations=[_domain(entry, aliases) for entry in suite.entries]
     )
     key = suite.meta.get("key", [])
-    wanted = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES, "unexpected_index_column_names": key}
+    named = [aliases.get(name, name) for name in key]
+    wanted = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES, "unexpected_index_column_names": named}
     result = opened.validate(checks, result_format=wanted, expectation_parameters=dict(values))
     outcomes = {outcome.expectation_config.meta["name"]: outcome for outcome in result.results}
     rows = next(
@@ -196,7 +202,7 @@ def _findings(
         for entry in suite.entries
         if entry.type == ROW_COUNT
     )
-    return rows, tuple(_finding(entry, outcomes[entry.name], rows, key) for entry in suite.entries)
+    return rows, tuple(_finding(entry, outcomes[entry.name], rows, key, aliases) for entry in suite.entries)
 
 # %% ../../nbs/quality/28_gate.ipynb #540eb885
 class Gate:
@@ -236,7 +242,7 @@ class Gate:
         started, suite = perf_counter(), read_suite(self.expectations / f"{resource}.{zone}.json")
         values = _parameters(suite, parameters)
         with open_batch(self._context, batch) as opened:
-            rows, findings = _findings(opened, suite, values)
+            rows, findings = _findings(*opened, suite, values)
         page, seconds = f"quality/{self.run_id}/{resource}.html", perf_counter() - started
         verdict = Verdict(resource, zone, rows, (*findings, *further), page, dict(about or {}), self.clock(), seconds)
         self._verdicts.setdefault(resource, []).append(verdict)

@@ -93,10 +93,13 @@ def _show(value: Any) -> str:
 def sample_rows(
     result: Mapping[str, Any],  # of GX
     key: Sequence[str],  # columns that come first
+    aliases: Mapping[str, str],
 ) -> tuple[str, ...]:
     "Some failing rows: their keys, and the value where GX tells it."
     rows = result.get("partial_unexpected_index_list") or ()
     if rows and isinstance(rows[0], Mapping):  # without key columns pandas tells positions
+        columns = {alias: name for name, alias in aliases.items()}
+        rows = [{columns.get(name, name): value for name, value in row.items()} for row in rows]
         ordered = ([name for name in key if name in row] + [name for name in row if name not in key] for row in rows)
         return tuple(
             ", ".join(f"{name} {_show(row[name])}" for name in names) for names, row in zip(ordered, rows, strict=True)

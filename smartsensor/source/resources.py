@@ -7,7 +7,9 @@ __all__ = ['TEXT', 'WHOLE', 'REAL', 'FLAG', 'INSTANT', 'NAMEPLATE', 'ORGANIZATIO
            'MEASUREMENT_TYPES', 'MEASUREMENTS', 'EVENTS', 'CONDITION_INDEXES', 'RESOURCES', 'Resource', 'choose']
 
 # %% ../../nbs/source/10_resources.ipynb #3b542e10
-from collections.abc import Callable, Iterator, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -23,6 +25,41 @@ from .decode import EXTRA
 from .listing import Page, walk
 
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
+_OURS = (
+    EXTRA, "_reasons", "_run_id", "_window", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
+    "_n", "_metadata",
+)  # columns that promotion, or Spark, adds beside those of the source  # fmt: skip
+
+
+def _folded(name: str) -> str:
+    "Equal for names that DuckDB or Spark takes for one: neither tells capitals apart."
+    return name.upper().casefold()
+
+
+def _check_names(
+    resource: str,
+    fields: Iterable[pa.Field],  # of a table, or of a struct
+    taken: Iterable[str],  # names that are ours
+    partition: str | None,  # the name of one more column
+    within: str = "",  # the struct: "nameplate."
+) -> None:
+    "ValueError for a name that can't be carried through raw, SQL and Parquet."
+    seen = {_folded(name): "smartsensor adds a column of this name" for name in taken}
+    if partition is not None:
+        seen[_folded(partition)] = "the partition column has this name"
+    for field in fields:
+        control = any(unicodedata.category(one) in ("Cc", "Cs") for one in field.name)
+        why = "a name must have a character, and no control character" if control or not field.name else None
+        why = why or seen.get(_folded(field.name))
+        if why:
+            raise ValueError(
+                f"resource {resource}: column {within + field.name!r}: {why}; take it out of the schema, and its values are kept in {EXTRA}"
+            )
+        seen[_folded(field.name)] = f"{within + field.name!r} is there already, and SQL does not tell capitals apart"
+        if pa.types.is_struct(field.type):
+            _check_names(resource, field.type, (), None, f"{within}{field.name}.")
+
+
 @dataclass(frozen=True)
 class Resource:
     """One collection of the API."""
@@ -64,6 +101,7 @@ class Resource:
             )
         if self.shard is not None and (self.shard < 1 or not self.shard_by):
             raise ValueError(f"resource {self.name}: shards need columns to split by, and at least one row")
+        _check_names(self.name, self.schema, _OURS, self.partition)
         if self.step <= timedelta(0) or self.lookback < timedelta(0):
             raise ValueError(f"resource {self.name}: step must be above zero and lookback not below it")
 
@@ -74,8 +112,11 @@ class Resource:
 
     @property
     def partition(self) -> str | None:
-        "The partition column of qualified: `measured_date` for `measured_at`; None where it is not partitioned."
-        return None if self.event_field is None else self.event_field.removesuffix("_at") + "_date"
+        "The partition column of qualified, a plain name: `measured_date` for `measured_at`; None where it is not partitioned."
+        if self.event_field is None:
+            return None
+        plain = re.sub("[^A-Za-z0-9_]", "_", self.event_field.removesuffix("_at")).lstrip("_")
+        return (plain or "event") + "_date"
 
     def only(self, name: str, value: str) -> "Resource":
         "A shard: the rows of one value of a filter, of a plant say."

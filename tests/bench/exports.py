@@ -142,7 +142,7 @@ def serve(rows: int, page_rows: int, form: str, folder: str) -> None:
 def land(base_url: str, root: str, form: str) -> dict[str, Any]:
     "Land the window in this process; a form of `pages` reads pages."
     from smartsensor.config import ApiSettings, Secret
-    from smartsensor.jobs import extract
+    from smartsensor.jobs import extract as extract_room
     from smartsensor.lake.lake import Lake
     from smartsensor.source import export_jobs as export_jobs_room
     from smartsensor.source.http import Client
@@ -153,7 +153,7 @@ def land(base_url: str, root: str, form: str) -> dict[str, Any]:
     client = Client(ApiSettings(base_url, base_url + "/oauth2/token", "me", Secret("none"), scope, rate_per_s=0))
     began = time.monotonic()
     window, rows = Window(*map(instant, WINDOW)), None if form == "pages" else 10**12
-    manifest = extract.extract(client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", rows=rows)
+    manifest = extract_room.extract(client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", rows=rows)
     ended = time.monotonic()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
