@@ -26,7 +26,7 @@ from smartsensor.quality.sentences import (
     expectation_sentence,
     as_whole_number,
 )
-from .batches import _aliased, open_batch, _unaliased
+from .batches import aliased, open_batch, unaliased
 from .site import ENTRIES, SITE, RUN_ID, SiteStore, index_entry, write_index, render_page
 
 # %% ../../nbs/quality/28_gate.ipynb #c73f5c07
@@ -126,7 +126,7 @@ def _domain(entry: Entry, aliases: Mapping[str, str]) -> Any:
     try:
         return ExpectationConfiguration(
             type=entry.type,
-            kwargs=_aliased(entry.kwargs, aliases),
+            kwargs=aliased(entry.kwargs, aliases),
             severity=entry.severity,
             meta={"name": entry.name, "why": entry.why},
         ).to_domain_obj()
@@ -156,7 +156,7 @@ def _finding(entry: Entry, outcome: Any, rows: int, key: Sequence[str], aliases:
     failures = [info] if "raised_exception" in info else list(info.values())
     for failure in failures:
         if failure.get("raised_exception"):
-            why = _unaliased(str(failure["exception_message"]), aliases).strip()[:500]
+            why = unaliased(str(failure["exception_message"]), aliases).strip()[:500]
             entry.refuse(f"{entry.type} can't be evaluated on this batch: {why}")
     by_query = entry.type == "unexpected_rows_expectation"
     if by_query:
@@ -166,14 +166,14 @@ def _finding(entry: Entry, outcome: Any, rows: int, key: Sequence[str], aliases:
         for name, value in entry.kwargs.items()
     }
     return Finding(
-        expectation=expectation_sentence(entry.type, kwargs, lambda: _unaliased(_rendered(config), aliases)),
+        expectation=expectation_sentence(entry.type, kwargs, lambda: unaliased(_rendered(config), aliases)),
         type=entry.type,
         column=entry.kwargs.get("column"),
         severity=entry.severity,
         success=bool(outcome.success),
         unexpected=as_whole_number(result.get("unexpected_count")),
         elements=as_whole_number(result.get("element_count")),
-        observed=_unaliased(observed_sentence(entry.type, result), aliases),
+        observed=unaliased(observed_sentence(entry.type, result), aliases),
         name=entry.name,
         why=entry.why,
         samples=()
