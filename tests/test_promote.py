@@ -26,7 +26,7 @@ from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
 from smartsensor.jobs.publish import readable, roll_forward, rollback
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.layout import Manifest, Part, part_key
+from smartsensor.lake.layout import Manifest, Part, part_key, published_as
 from smartsensor.lake.store import Conflict, NotFound
 from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules
@@ -296,7 +296,7 @@ def expected(resource: Resource, rows: Sequence[Row]) -> list[Row]:
 
 def in_place(lake: Lake, resource: Resource) -> None:
     """The folders hold what the newest version says, and nothing is left over."""
-    live = [key for key in lake.list(f"qualified/{resource.name}") if "/_superseded/" not in key]
+    live = lake.list(f"qualified/{resource.name}")
     assert live == sorted(one.key for one in lake.snapshot(resource.name).files)
 
 
@@ -1165,7 +1165,7 @@ def test_back_to_a_version_and_forth(landing: Landing, engine: Engine, gate: Qui
     assert len(aside) == 2
     assert rollback(lake, MEASUREMENTS, 1) == 3
     assert repr(published(lake, MEASUREMENTS)) == repr(rows[1])
-    assert [key for key in lake.list("quarantine") if "_superseded" not in key] == aside[:1]
+    assert lake.list("quarantine") == aside[:1]
     in_place(lake, MEASUREMENTS)
     assert rollback(lake, MEASUREMENTS, 2) == 4
     assert repr(published(lake, MEASUREMENTS)) == repr(rows[2])
@@ -1183,7 +1183,7 @@ def test_what_was_undone_is_pending_again(landing: Landing, engine: Engine, gate
     again = promote(lake, MEASUREMENTS, engine, gate, landing.run())
     assert (again.version, again.received) == (4, len(batches[1]))
     assert repr(published(lake, MEASUREMENTS)) == repr(wanted)
-    assert len([key for key in lake.list("quarantine") if "_superseded" not in key]) == aside
+    assert len(lake.list("quarantine")) == aside
     for version in (0, 4, 9, -1):
         with pytest.raises(PromotionError, match="none of the older ones"):
             rollback(lake, MEASUREMENTS, version)
@@ -1242,3 +1242,70 @@ def test_with_great_expectations(
     assert (empty.outcome, empty.verdicts[0].rows) == ("published", 0)
     if name == "duckdb":
         engine.close()
+
+
+# --- Qualified is what any tool may read ----------------------------------------------------------------------------------
+
+
+def plain_counts(lake: Lake, resource: Resource) -> tuple[int, int]:
+    "Rows that Polars and DuckDB count in every file below qualified."
+    import duckdb
+    import polars as pl
+
+    files = lake.uri(f"qualified/{resource.name}") + "/**/*.parquet"
+    counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{files}')").fetchone()
+    assert counted is not None
+    return pl.scan_parquet(files).select(pl.len()).collect().item(), counted[0]
+
+
+def test_a_plain_reader_of_the_folder_counts_what_is_published(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    for batch in arrivals()[0][1]:
+        promote(landing.lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+        rows = len(published(landing.lake, MEASUREMENTS))
+        assert plain_counts(landing.lake, MEASUREMENTS) == (rows, rows)
+    rollback(landing.lake, MEASUREMENTS, 1)
+    rows = len(published(landing.lake, MEASUREMENTS))
+    assert plain_counts(landing.lake, MEASUREMENTS) == (rows, rows)
+    assert landing.lake.list("superseded/qualified/measurements"), "the versions before are kept, elsewhere"
+
+
+def to_the_former_layout(lake: Lake) -> int:
+    "Put superseded files where lakes had them before: beside those that are published."
+    moved = lake.list("superseded")
+    for key in moved:
+        zone, resource, rest = published_as(key).split("/", 2)
+        lake.move(key, f"{zone}/{resource}/_superseded/{rest}")
+    return len(moved)
+
+
+def test_a_lake_of_the_former_layout_is_read_rolled_back_and_promoted_into(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    lake, batches = landing.lake, arrivals()[0][1]
+    for batch in batches[:2]:
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+    rows = {version: published(lake, MEASUREMENTS, version) for version in (1, 2)}
+    assert to_the_former_layout(lake) > 0
+    assert repr(published(lake, MEASUREMENTS, 1)) == repr(rows[1]), "an older version is still there to read"
+    assert rollback(lake, MEASUREMENTS, 1) == 3
+    assert repr(published(lake, MEASUREMENTS)) == repr(rows[1])
+    in_place(lake, MEASUREMENTS)
+    to_the_former_layout(lake)
+    for batch in batches[2:]:
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+    in_place(lake, MEASUREMENTS)
+    assert repr(published(lake, MEASUREMENTS, 2)) == repr(rows[2])
+    count = len(published(lake, MEASUREMENTS))
+    assert plain_counts(lake, MEASUREMENTS) == (count, count)
+
+
+def test_what_a_killed_attempt_staged_in_the_former_layout_is_cleared(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    lake = landing.lake
+    lake.put("qualified/measurements/_staged/00000001/dead/part.parquet", b"half a file")
+    for number in range(2):
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, [measurement(number)]))
+    in_place(lake, MEASUREMENTS)

@@ -28,7 +28,7 @@ from ..source.decode import EXTRA, absent_fields, unknown_fields
 from ..source.resources import Resource
 from ..lake.store import Conflict, NotFound
 from ..lake.ledger import Evidence
-from ..lake.layout import Manifest, QualifiedFile, Snapshot
+from ..lake.layout import staging, Manifest, QualifiedFile, Snapshot
 from ..lake.lake import Lake
 from ..quality.verdicts import Finding, Verdict
 from ..quality.row_rules import RowRule, row_rules
@@ -46,7 +46,7 @@ from smartsensor.jobs.merge import (
     quarantine,
     count_raw,
 )
-from .publish import commit, staged_path, utc_now, roll_forward, staging
+from .publish import commit, staged_path, utc_now, roll_forward
 
 # %% ../../nbs/jobs/47_promote.ipynb #bb0bfbee
 def open_engine(

@@ -75,7 +75,7 @@ def _content_type(key: str) -> str:
 # %% ../../nbs/lake/16_bucket.ipynb #9bbb8336
 # Where each zone lives when it has a bucket of its own: what is trusted apart from what is not, state apart from rows.
 _HOMES: Mapping[str, str] = {
-    "raw": "raw", "qualified": "qualified", "quarantine": "qualified", "state": "state", "runs": "state", "quality": "docs"
+    "raw": "raw", "qualified": "qualified", "quarantine": "qualified", "staged": "qualified", "superseded": "qualified", "state": "state", "runs": "state", "quality": "docs"
 }  # fmt: skip
 
 

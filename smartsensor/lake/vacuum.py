@@ -6,6 +6,7 @@
 __all__ = ['Retention', 'Garbage', 'Vacuum', 'kept_versions', 'plan_vacuum', 'vacuum']
 
 # %% ../../nbs/lake/21_vacuum.ipynb #00e81358
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from functools import cache
 from ..windows import instant
 from ..windows import rfc3339
 from .store import Conflict, Entry
-from .layout import SCHEMA
+from .layout import SCHEMA, published_as
 from .lake import Lake
 
 # %% ../../nbs/lake/21_vacuum.ipynb #a123b3e2
@@ -112,9 +113,12 @@ def _qualified_garbage(
     now: datetime,
 ) -> tuple[list[Garbage], tuple[int, ...], int]:  # what goes, which versions with it, and the newest one
     "Superseded files of versions that are not kept, and staging that no version can use."
-    found = lake.store.entries(
-        f"qualified/{resource}"
-    )  # before the log is read: what is superseded later is not among these
+    places = (
+        "staged",
+        "qualified",
+        "superseded/qualified",
+    )  # listed before the log is read: nothing that it names later
+    found = [one for place in places for one in lake.store.entries(f"{place}/{resource}")]
     log = lake.log("published", resource)
     newest, document = log.latest()
     oldest = kept_versions(lake, resource, newest, keep, now) if newest else 1
@@ -125,12 +129,14 @@ def _qualified_garbage(
     moving = {source for source, _ in document.get("moves", [])}
     waste = []
     for one in found:
-        _, _, folder, *rest = one.key.split("/")
-        if folder == "_superseded" and "/".join(("qualified", resource, *rest)) not in needed and one.key not in moving:
+        key, staged = published_as(one.key), re.match(r"staged/|qualified/[^/]+/_staged/", one.key)
+        if one.key in moving:
+            continue
+        if key != one.key and key not in needed:
             waste.append(Garbage("superseded", **asdict(one)))
-        elif folder == "_staged" and one.key not in moving and one.modified < now - keep.temporary:
+        elif staged and one.modified < now - keep.temporary:
             waste.append(Garbage("staging", **asdict(one)))
-    lost = {one.key.replace("/_superseded/", "/", 1) for one in waste if one.kind == "superseded"}
+    lost = {published_as(one.key) for one in waste if one.kind == "superseded"}
     return waste, _unreadable_versions(lake, resource, oldest, lost), newest
 
 
@@ -158,7 +164,7 @@ def plan_vacuum(
     ]
     waste += _progress_garbage(lake, runs, now - keep.temporary)
     gone, newest = {}, {}
-    for resource in lake.store.folders("qualified"):
+    for resource in sorted({*lake.store.folders("qualified"), *lake.store.folders("staged")}):
         files, gone[resource], newest[resource] = _qualified_garbage(lake, resource, keep, now)
         waste += files
     waste += _cassette_garbage(entries, runs, now - keep.cassettes)

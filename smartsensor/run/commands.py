@@ -126,7 +126,7 @@ def _reset(root: str) -> None:
         raise ConfigError(f"--reset removes local lakes only; empty {root} by its own tools")
     if not folder.exists():
         return
-    known = {"raw", "qualified", "quarantine", "state", "runs", "quality", ".tmp"}
+    known = {"raw", "qualified", "quarantine", "staged", "superseded", "state", "runs", "quality", ".tmp"}
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if strangers:
         raise ConfigError(f"{folder} is not (only) a lake, it holds {', '.join(strangers[:5])}: nothing was removed")

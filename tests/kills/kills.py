@@ -86,7 +86,7 @@ def fingerprint(root: Path) -> dict[str, Any]:
                 rows[f"{zone}/{name}/{pattern.count('=')}"] = table.fetchone()
     claims = {name: [str(window) for window in Lake(str(root)).ledger(name).covered] for name in RESOURCES}
     problems = [said for name in RESOURCES for said in verify(Lake(str(root)), name)]
-    left = [path.name for path in (root / "qualified").rglob("*") if "_staged" in path.parts and path.is_file()]
+    left = [path.name for path in (root / "staged").rglob("*") if path.is_file()]
     return {"raw": files, "rows": rows, "covered": claims, "problems": problems, "staged": left}
 
 
