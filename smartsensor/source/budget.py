@@ -49,10 +49,7 @@ class RateBudget:
         if wait_s:
             self._sleep(wait_s)
 
-    def pause(
-        self,
-        seconds: float,  # what the server asked for, >= 0
-    ) -> None:
+    def pause(self, seconds: float) -> None:
         "The server refused somebody: let nobody send for so long, and empty the bucket. The burst is not owed again."
         with self._lock:
             self._refused_until = max(self._refused_until, self._clock() + max(seconds, 0.0))
@@ -74,11 +71,7 @@ class RateBudget:
         "The rate; 0: not limited."
         return 1.0 / self._gap_s if self._gap_s else 0.0
 
-    def limit(
-        self,
-        rate_per_s: float,  # as above
-        burst: int,
-    ) -> None:
+    def limit(self, rate_per_s: float, burst: int) -> None:
         "Another rate from now on; turns that were given stay."
         with self._lock:
             self._gap_s = 1.0 / rate_per_s if rate_per_s else 0.0
@@ -87,18 +80,18 @@ class RateBudget:
 # %% ../../nbs/source/04_budget.ipynb #0cb5c861
 @dataclass(frozen=True)
 class RateServerAddress:
-    """Where a desk is, and the key that opens it."""
+    """Where a rate server is, and the key that opens it."""
 
     host: str
     port: int
     key: bytes
 
     def __repr__(self) -> str:
-        return f"DeskAddress({self.host!r}, {self.port}, ***)"
+        return f"RateServerAddress({self.host!r}, {self.port}, ***)"
 
 
 class RateServer:
-    """Answers other processes: a thread for each line, JSON both ways, both sides prove the key."""
+    """Answers other processes: a thread for each connection, JSON both ways, both sides prove the key."""
 
     def __init__(
         self,
@@ -108,7 +101,7 @@ class RateServer:
         self._answers, self._closed = dict(answers), False
         self._listener = Listener((host, 0), backlog=128)
         self.address = RateServerAddress(host, self._listener.address[1], secrets.token_bytes(32))
-        threading.Thread(target=self._accept, daemon=True, name="desk").start()
+        threading.Thread(target=self._accept, daemon=True, name="rate-server").start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -138,7 +131,7 @@ class RateServer:
 
 # %% ../../nbs/source/04_budget.ipynb #254341f9
 class RateServerError(Exception):
-    """The desk could not answer; `kind` names the error that it met."""
+    """The rate server could not answer; `kind` names the error that it met."""
 
     def __init__(self, kind: str, message: str, retryable: bool) -> None:
         super().__init__(message)
@@ -146,18 +139,18 @@ class RateServerError(Exception):
 
 
 class RemoteRateLimiter:
-    """A budget that stands at a desk. For all threads of a process; a line for each."""
+    """A budget of another process, the driver. For all threads of a process; a connection for each."""
 
     def __init__(self, address: RateServerAddress) -> None:
         self._address, self._own = address, threading.local()
-        self.stop = threading.Event()  # set when the desk says that all shall stop
+        self.stop = threading.Event()  # set when the rate server says that all are to stop
 
     def ask(
         self,
         name: str,
         *arguments: Any,  # JSON values
     ) -> Any:
-        "What the desk answers; DeskError, or OSError and EOFError when it is gone."
+        "What the rate server answers; RateServerError, or OSError and EOFError when it is gone."
         if not hasattr(self._own, "line"):
             self._own.line = open_line((self._address.host, self._address.port), authkey=None)
             answer_challenge(self._own.line, self._address.key)
@@ -177,7 +170,7 @@ class RemoteRateLimiter:
         "The server asked everybody to wait."
         self.ask("pause", seconds)
 
-
+# %% ../../nbs/source/04_budget.ipynb #a69b416e
 class Budget(Protocol):
     """What is lent; a `RateBudget`, or what does the same."""
 
@@ -216,7 +209,7 @@ class NoteStore(Protocol):
 
 NOTES = "state/budget"
 
-
+# %% ../../nbs/source/04_budget.ipynb #2b9eea4c
 class RateShare:
     """One job's share of a rate that several jobs use."""
 
@@ -269,7 +262,7 @@ class RateShare:
         "Take the note away."
         self._notes.delete(self._key)
 
-
+# %% ../../nbs/source/04_budget.ipynb #b44b3928
 @contextlib.contextmanager
 def share_rate(
     notes: NoteStore,

@@ -31,7 +31,11 @@ from .http import MAX_BODY, Client, Reply
 
 # %% ../../nbs/source/06_cassette.ipynb #9cb914fc
 KEPT_HEADERS = ("Date", "Content-Type", "Retry-After", "X-Request-Id")
+
+
 _SKIPPABLE = 0x184D2A50  # a frame that every decoder of zstd steps over
+
+
 _MAX_HEAD = 1 << 20
 
 
@@ -47,7 +51,7 @@ def _request_key(
     query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)))
     return f"{request.method} {parts.path.removeprefix(urlsplit(base_url).path)}" + (f"?{query}" if query else "")
 
-
+# %% ../../nbs/source/06_cassette.ipynb #fb09b0f5
 class Recorder:
     """Writes one piece of a cassette, reply by reply; for one thread."""
 
@@ -96,7 +100,7 @@ class Recorder:
         self._digest.update(data)
         self._file.write(data)
 
-
+# %% ../../nbs/source/06_cassette.ipynb #716fcd79
 def _secret_forms(secret: str) -> set[str]:
     return {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}  # plain, within JSON, within an address
 
@@ -147,7 +151,7 @@ def _frames(file: BinaryIO, name: str) -> tuple[dict[str, Any], list[tuple[int, 
         raise CassetteError(f"{name} was changed after it was written (its hash differs): it can't be replayed")
     return found[0][1], found[1:], end["last"]
 
-
+# %% ../../nbs/source/06_cassette.ipynb #e452526b
 def _read_head(file: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:
     start = file.read(8)
     if len(start) < 8:
@@ -189,9 +193,29 @@ _FAULTS: Mapping[str, type[requests.RequestException]] = {
     "ReadTimeout": requests.ReadTimeout,
     "ChunkedEncodingError": requests.exceptions.ChunkedEncodingError,
 }
+
+
 _NOWHERE = "http://replay.invalid"  # a name that never resolves (RFC 6761)
 
 
+def _index(
+    pieces: Sequence[tuple[str, BinaryIO]], expected: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[_ReplyPosition]]:  # what the cassette says of itself, and where its replies stand
+    "Read the heads of all pieces; CassetteError where one is of another window, or the last is missing."
+    about, positions, last = dict[str, Any](), list[_ReplyPosition](), False
+    for piece, (name, file) in enumerate(pieces):
+        about, heads, last = _frames(file, name)
+        wrong = [key for key, value in {**expected, "piece": piece, "cassette": 1}.items() if about.get(key) != value]
+        if wrong:
+            raise CassetteError(f"{name} is a cassette of another {wrong[0]}: {about.get(wrong[0])!r:.80}")
+        positions += [_ReplyPosition(piece, at, head) for at, head in heads]
+    if not last:
+        raise CassetteError(
+            f"the cassette ends after {len(pieces)} pieces, before its window: a piece is missing, or recording was turned off on the way"
+        )
+    return about, positions
+
+# %% ../../nbs/source/06_cassette.ipynb #b6806864
 class Player(BaseAdapter):
     """Answers from a cassette; opens no connection. Holds an index, not the replies."""
 
@@ -201,25 +225,12 @@ class Player(BaseAdapter):
         said: Mapping[str, Any],  # what the cassette must be of: run, resource, window
     ) -> None:
         super().__init__()
-        self._files = [file for _, file in pieces]
+        self._files, self._lock = [file for _, file in pieces], threading.Lock()
+        self.about, positions = _index(pieces, said)
+        self.replies, self.redacted = len(positions), sum(bool(each.head.get("redacted")) for each in positions)
         self._takes: dict[str, deque[_ReplyPosition]] = {}
-        self._lock = threading.Lock()
-        self.about, self.replies, self.redacted, last = dict[str, Any](), 0, 0, False
-        for piece, (name, file) in enumerate(pieces):
-            self.about, heads, last = _frames(file, name)
-            wrong = [
-                key for key, value in {**said, "piece": piece, "cassette": 1}.items() if self.about.get(key) != value
-            ]
-            if wrong:
-                raise CassetteError(f"{name} is a cassette of another {wrong[0]}: {self.about.get(wrong[0])!r:.80}")
-            for at, head in heads:
-                self._takes.setdefault(head["request"], deque()).append(_ReplyPosition(piece, at, head))
-                self.redacted += bool(head.get("redacted"))
-            self.replies += len(heads)
-        if not last:
-            raise CassetteError(
-                f"the cassette ends after {len(pieces)} pieces, before its window: a piece is missing, or recording was turned off on the way"
-            )
+        for position in positions:
+            self._takes.setdefault(position.head["request"], deque()).append(position)
 
     @property
     def unused(self) -> list[str]:
@@ -265,7 +276,7 @@ class Player(BaseAdapter):
     def close(self) -> None:
         "Nothing is open but the files, which have their owner."
 
-
+# %% ../../nbs/source/06_cassette.ipynb #34f99775
 class _NoToken(ClientCredentials):
     """Signs with a word; nothing is fetched."""
 

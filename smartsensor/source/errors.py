@@ -60,7 +60,7 @@ class CursorExpired(ApiError):
 class BadRequest(ApiError):
     """The API does not take this request."""
 
-
+# %% ../../nbs/source/02_errors.ipynb #9f7f6e56
 class ContractError(ApiError):
     """The reply is not what the API promises."""
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUSES', 'ExportFailed', 'ExportCancelled', 'ExportOverdue', 'ExportBroken', 'RetryExport', 'ExportRequest',
-           'ExportFile', 'ExportJob', 'ExportRecord', 'load_record', 'open_exports', 'PollPolicy', 'Exporter', 'submit',
-           'abandon', 'close', 'watch']
+           'ExportFile', 'ExportJob', 'ExportLog', 'ExportStore', 'ExportRecord', 'load_record', 'open_exports',
+           'PollPolicy', 'Exporter', 'submit', 'post', 'abandon', 'close', 'watch', 'ended']
 
 # %% ../../nbs/source/11_export_jobs.ipynb #c77d7b11
 import contextlib
@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any, Protocol
 
 import requests
 
@@ -30,9 +30,6 @@ from ..windows import instant
 from ..windows import rfc3339
 from .errors import ApiError, BadRequest, ContractError, RateLimited, redact
 from .http import Client, Reply, backoff_s, retry_after_s
-
-if TYPE_CHECKING:
-    from smartsensor.lake.lake import Lake
 
 # %% ../../nbs/source/11_export_jobs.ipynb #45f832e5
 """Async exports: a job asked for once, its handle written down before anything else, its files fetched, checked and cleaned up."""
@@ -146,12 +143,29 @@ def _name(text: object) -> str:
         raise ValueError(f"{text!r:.60} is no id")
     return text
 
-
+# %% ../../nbs/source/11_export_jobs.ipynb #a87276f5
 def _file(values: Mapping[str, Any]) -> ExportFile:
     sha256, rows, size = str(values["sha256"]).lower(), int(values["rows"]), int(values["bytes"])
     if not re.fullmatch(r"[0-9a-f]{64}", sha256) or rows < 0 or size < 0:
         raise ValueError(f"file {values['file_id']!r:.60} has no usable sha256, rows or bytes")
     return ExportFile(_name(values["file_id"]), rows, size, sha256, str(values["url"]))
+
+# %% ../../nbs/source/11_export_jobs.ipynb #1da6b777
+class ExportLog(Protocol):
+    """A numbered log of one request; the lake has it."""
+
+    def key(self, version: int) -> str: ...
+    def latest(self) -> tuple[int, dict[str, Any]]: ...
+    def append(self, version: int, document: Mapping[str, Any]) -> None: ...  # Conflict where another process did
+
+
+class ExportStore(Protocol):
+    """What exports ask of the lake, which this floor does not know: entries that survive a kill."""
+
+    def log(self, *names: str) -> ExportLog: ...
+    def list(self, prefix: str) -> list[str]: ...
+    def exists(self, key: str) -> bool: ...
+    def delete(self, key: str) -> None: ...
 
 # %% ../../nbs/source/11_export_jobs.ipynb #abdecf4f
 @dataclass(frozen=True)
@@ -171,28 +185,28 @@ class ExportRecord:
         "Its log below state/."
         return ("exports", self.request.resource, self.request.run, self.request.window.key)
 
-    def record(self, lake: "Lake", phase: str, **changes: Any) -> "ExportRecord":
+    def record(self, store: ExportStore, phase: str, **changes: Any) -> "ExportRecord":
         "Write the next entry; Conflict where another process did."
         now = rfc3339(datetime.now(UTC).replace(microsecond=0))
         after = replace(self, version=self.version + 1, phase=phase, at=now, **changes)
         said = {name: getattr(after, name) for name in ("phase", "attempt", "export_id", "reason", "at")}
         body = {**after.request.body(), "run": after.request.run}
-        lake.log(*self.names).append(
+        store.log(*self.names).append(
             after.version, {"schema": 1, **said, "request": body, "key": after.request.key(after.attempt)}
         )
         return after
 
-    def forget(self, lake: "Lake") -> None:
+    def forget(self, store: ExportStore) -> None:
         "Remove the log, oldest entry first: what is left after a kill still says how far we were."
-        log = lake.log(*self.names)
+        log = store.log(*self.names)
         for version in log.versions():
-            lake.delete(log.key(version))
+            store.delete(log.key(version))
 
 # %% ../../nbs/source/11_export_jobs.ipynb #b1037406
-def load_record(lake: "Lake", request: ExportRequest) -> ExportRecord:
+def load_record(store: ExportStore, request: ExportRequest) -> ExportRecord:
     "The newest entry of a request; a new handle where there is none."
     handle = ExportRecord(request)
-    version, said = lake.log(*handle.names).latest()
+    version, said = store.log(*handle.names).latest()
     if not version:
         return handle
     return ExportRecord(
@@ -209,13 +223,13 @@ def _request_of(body: Mapping[str, Any]) -> ExportRequest:
     )
 
 
-def open_exports(lake: "Lake") -> list[ExportRecord]:
+def open_exports(store: ExportStore) -> list[ExportRecord]:
     "All requests that are written down, oldest first."
-    found = dict.fromkeys(key.rsplit("/", 1)[0] for key in lake.list("state/exports"))
+    found = dict.fromkeys(key.rsplit("/", 1)[0] for key in store.list("state/exports"))
     handles = []
     for prefix in found:
         _, _, resource, run, window = prefix.split("/")
-        handles.append(load_record(lake, ExportRequest(resource, Window.from_key(window), run)))
+        handles.append(load_record(store, ExportRequest(resource, Window.from_key(window), run)))
     return sorted(handles, key=lambda one: (one.at, one.names))
 
 # %% ../../nbs/source/11_export_jobs.ipynb #5f56303a
@@ -237,7 +251,7 @@ class Exporter:
     """Everything that an export needs around it."""
 
     client: Client
-    lake: "Lake"
+    store: ExportStore
     folder: Path  # on a local disk: downloads, one folder for each job
     patience: PollPolicy = PollPolicy()
     clock: Callable[[], float] = time.monotonic
@@ -293,7 +307,7 @@ class Exporter:
                 raise
         shutil.rmtree(self.folder / export_id, ignore_errors=True)
 
-
+# %% ../../nbs/source/11_export_jobs.ipynb #0f99e10f
 def _is_quota_full(fault: ApiError) -> bool:
     return isinstance(fault, RateLimited) and "concurrent_exports" in f"{fault.code} {fault}"
 
@@ -304,21 +318,21 @@ def submit(
 ) -> tuple[ExportRecord, float]:  # with the phase `submitted`; seconds until the first poll
     "Bring a request to where its job can be watched, from wherever it stands."
     while True:
-        handle = load_record(exporter.lake, request)
+        handle = load_record(exporter.store, request)
         if handle.phase == "abandoned":
             handle = close(exporter, handle)
         if handle.phase in ("new", "closed"):
-            handle = handle.record(exporter.lake, "requested", attempt=handle.attempt + 1, export_id=None, reason="")
+            handle = handle.record(exporter.store, "requested", attempt=handle.attempt + 1, export_id=None, reason="")
         if handle.phase == "submitted":
             return handle, 0.0
-        job, asked_s = _post(exporter, handle)
-        handle = handle.record(exporter.lake, "submitted", export_id=job.export_id)
+        job, asked_s = post(exporter, handle)
+        handle = handle.record(exporter.store, "submitted", export_id=job.export_id)
         if job.status not in ("failed", "cancelled", "expired"):
             return handle, asked_s
         abandon(exporter, handle, f"the server gave back an old job, which is {job.status}")
 
 
-def _post(exporter: Exporter, handle: ExportRecord) -> tuple[ExportJob, float]:
+def post(exporter: Exporter, handle: ExportRecord) -> tuple[ExportJob, float]:
     until, waits = exporter.clock() + exporter.patience.deadline_s, 0
     while True:
         headers = {"Idempotency-Key": handle.request.key(handle.attempt)}
@@ -339,15 +353,15 @@ def _post(exporter: Exporter, handle: ExportRecord) -> tuple[ExportJob, float]:
 # %% ../../nbs/source/11_export_jobs.ipynb #c7de22b2
 def abandon(exporter: Exporter, handle: ExportRecord, reason: str) -> None:
     "Write down that a job is given up, then see to it that the server does; nothing where another process has done so."
-    if load_record(exporter.lake, handle.request).version == handle.version:
-        close(exporter, handle.record(exporter.lake, "abandoned", reason=redact(reason)[:300]))
+    if load_record(exporter.store, handle.request).version == handle.version:
+        close(exporter, handle.record(exporter.store, "abandoned", reason=redact(reason)[:300]))
 
 
 def close(exporter: Exporter, handle: ExportRecord) -> ExportRecord:
     "Delete the server's job of an abandoned handle."
     if handle.export_id:
         exporter.drop(handle.export_id)
-    return handle.record(exporter.lake, "closed")
+    return handle.record(exporter.store, "closed")
 
 # %% ../../nbs/source/11_export_jobs.ipynb #c350ab1e
 def watch(
@@ -363,7 +377,7 @@ def watch(
             exporter.pause(asked_s)
         job, asked_s = exporter.poll(str(handle.export_id))
         if job.status not in ("queued", "running"):
-            return _ended(job)
+            return ended(job)
         polls, now = polls + 1, exporter.clock()
         if (job.status, job.progress) > best:  # "queued" < "running"
             best, moved = (job.status, job.progress), now
@@ -377,7 +391,7 @@ def watch(
             )
 
 
-def _ended(job: ExportJob) -> ExportJob:
+def ended(job: ExportJob) -> ExportJob:
     if job.status == "succeeded":
         return job
     if job.status == "cancelled":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar, TYPE_CHECKING
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -29,18 +29,16 @@ from smartsensor.source.export_jobs import (
     ExportRequest,
     Exporter,
     ExportRecord,
-    _post,
+    ExportStore,
     abandon,
     load_record,
+    post,
     open_exports,
     submit,
     watch,
 )
 from .downloads import download
 from .formats import read_rows
-
-if TYPE_CHECKING:
-    from smartsensor.lake.lake import Lake
 
 # %% ../../nbs/source/14_exports.ipynb #01b3f532
 @dataclass(frozen=True)
@@ -112,14 +110,14 @@ def _give_up(exporter: Exporter, handle: ExportRecord, error: Exception, said: l
 
 def renew(exporter: Exporter, request: ExportRequest, reason: str) -> None:
     "Give up a job that has served, so that the next `export` of this request gets newer rows."
-    handle = load_record(exporter.lake, request)
+    handle = load_record(exporter.store, request)
     if handle.phase == "submitted":
         abandon(exporter, handle, reason)
 
 # %% ../../nbs/source/14_exports.ipynb #683dd8a8
 def release(exporter: Exporter, request: ExportRequest) -> None:
     "Clean up after rows that are durable: the server's job, our files, then the log. Nothing where there is none."
-    handle = load_record(exporter.lake, request)
+    handle = load_record(exporter.store, request)
     if handle.version:
         _remove(exporter, handle)
 
@@ -127,17 +125,17 @@ def release(exporter: Exporter, request: ExportRequest) -> None:
 def _remove(exporter: Exporter, handle: ExportRecord) -> None:
     if handle.phase == "requested":  # killed between the two writes: asking again gives the id of what may run there
         with contextlib.suppress(BadRequest):  # too old to be asked for: then nothing runs either
-            handle = replace(handle, export_id=_post(exporter, handle)[0].export_id)
+            handle = replace(handle, export_id=post(exporter, handle)[0].export_id)
     if handle.export_id:
         exporter.drop(handle.export_id)
-    handle.forget(exporter.lake)
+    handle.forget(exporter.store)
 
 # %% ../../nbs/source/14_exports.ipynb #59d70cec
-def is_orphan(lake: "Lake", handle: ExportRecord, now: datetime) -> bool:
+def is_orphan(store: ExportStore, handle: ExportRecord, now: datetime) -> bool:
     "Whether nobody will come back for an export."
     request = handle.request
-    landed = lake.exists(f"raw/{request.resource}/_manifests/{request.run}/{request.window.key}.json")
-    return landed or lake.exists(f"runs/{request.run}/result.json") or now - instant(handle.at) > timedelta(hours=24)
+    landed = store.exists(f"raw/{request.resource}/_manifests/{request.run}/{request.window.key}.json")
+    return landed or store.exists(f"runs/{request.run}/result.json") or now - instant(handle.at) > timedelta(hours=24)
 
 
 def sweep(
@@ -147,7 +145,7 @@ def sweep(
 ) -> list[ExportRecord]:  # what was removed, here and at the server
     "Remove orphans."
     at = now or datetime.now(UTC)
-    orphans = [one for one in open_exports(exporter.lake) if everything or is_orphan(exporter.lake, one, at)]
+    orphans = [one for one in open_exports(exporter.store) if everything or is_orphan(exporter.store, one, at)]
     for handle in orphans:
         _remove(exporter, handle)
     return orphans
@@ -158,7 +156,7 @@ def cancel(
     export_id: str,
 ) -> ExportRecord:  # ConfigError where no log knows it
     "Cancel one export, here and at the server; a run that waits for it ends and says so."
-    for handle in open_exports(exporter.lake):
+    for handle in open_exports(exporter.store):
         if handle.export_id == export_id:
             abandon(exporter, handle, "cancelled by hand")
             return handle

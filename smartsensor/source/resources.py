@@ -59,7 +59,7 @@ def _check_names(
         if pa.types.is_struct(field.type):
             _check_names(resource, field.type, (), None, f"{within}{field.name}.")
 
-
+# %% ../../nbs/source/10_resources.ipynb #3f0a66db
 @dataclass(frozen=True)
 class Resource:
     """One collection of the API."""
@@ -89,21 +89,7 @@ class Resource:
     ] = ()  # columns that may be missing, or null, in any share of the rows: the gate warns only
 
     def __post_init__(self) -> None:
-        named = [*self.key, *self.version, self.incremental_field, self.event_field, *self.shard_by, *self.optional]
-        unknown = {name for name in named if name and name not in self.schema.names}
-        if unknown or not self.key:
-            raise ValueError(f"resource {self.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
-        if (self.mode == "incremental") != (self.incremental_field is not None):
-            raise ValueError(f"resource {self.name}: an incremental resource, and no other, has an incremental_field")
-        if self.export is not None and (self.mode == "snapshot" or self.export < 0):
-            raise ValueError(
-                f"resource {self.name}: only windows of an incremental resource can be exported, from 0 rows up"
-            )
-        if self.shard is not None and (self.shard < 1 or not self.shard_by):
-            raise ValueError(f"resource {self.name}: shards need columns to split by, and at least one row")
-        _check_names(self.name, self.schema, _OURS, self.partition)
-        if self.step <= timedelta(0) or self.lookback < timedelta(0):
-            raise ValueError(f"resource {self.name}: step must be above zero and lookback not below it")
+        _refuse_contradictions(self)
 
     @property
     def raw_schema(self) -> pa.Schema:
@@ -140,6 +126,32 @@ class Resource:
     ) -> Iterator[Page]:
         "The pages of a window."
         return walk(fetch, self.schema, self.paging, self.filters(window), limit, cursor)
+
+# %% ../../nbs/source/10_resources.ipynb #0961180e
+def _refuse_contradictions(resource: "Resource") -> None:
+    "ValueError where a declaration can't hold."
+    named = [
+        *resource.key,
+        *resource.version,
+        resource.incremental_field,
+        resource.event_field,
+        *resource.shard_by,
+        *resource.optional,
+    ]
+    unknown = {name for name in named if name and name not in resource.schema.names}
+    if unknown or not resource.key:
+        raise ValueError(f"resource {resource.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
+    if (resource.mode == "incremental") != (resource.incremental_field is not None):
+        raise ValueError(f"resource {resource.name}: an incremental resource, and no other, has an incremental_field")
+    if resource.export is not None and (resource.mode == "snapshot" or resource.export < 0):
+        raise ValueError(
+            f"resource {resource.name}: only windows of an incremental resource can be exported, from 0 rows up"
+        )
+    if resource.shard is not None and (resource.shard < 1 or not resource.shard_by):
+        raise ValueError(f"resource {resource.name}: shards need columns to split by, and at least one row")
+    _check_names(resource.name, resource.schema, _OURS, resource.partition)
+    if resource.step <= timedelta(0) or resource.lookback < timedelta(0):
+        raise ValueError(f"resource {resource.name}: step must be above zero and lookback not below it")
 
 # %% ../../nbs/source/10_resources.ipynb #8276d342
 def _columns(
