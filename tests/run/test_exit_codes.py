@@ -29,7 +29,7 @@ from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
 from smartsensor.simulator.state import Limits
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RUN = "20261120T100000Z-7f3a"
 # The words of each command that need no lake, no API, or more than a name to begin.
 WORDS: Mapping[str, Sequence[str]] = {
@@ -73,7 +73,7 @@ def in_process(notebook: Path, copy: Path, parameters: Mapping[str, Any], log: b
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [one for one in os.environ if one.startswith("SMARTSENSOR_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(notebooks_room, "_papermill", in_process)
+    monkeypatch.setattr(notebooks_room, "run_papermill", in_process)
     monkeypatch.setattr(notebooks_room, "as_page", lambda notebook: "")
     monkeypatch.chdir(ROOT)
     set_api(monkeypatch, f"http://127.0.0.1:{free_port()}/v1", tmp_path / "lake")
