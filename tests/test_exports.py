@@ -26,7 +26,7 @@ from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest
-from smartsensor.run.options import app
+from smartsensor.run.cli import app
 from smartsensor.simulator.faults import FAULTS, Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve

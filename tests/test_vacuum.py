@@ -26,7 +26,7 @@ from smartsensor.lake.ledger import Ledger
 from smartsensor.lake.store import Conflict, LakeError, NotFound, Vacuumed
 from smartsensor.lake.vacuum import Retention, kept_versions, plan_vacuum, vacuum
 from smartsensor.run.claims import claim
-from smartsensor.run.options import app
+from smartsensor.run.cli import app
 from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, instant
 

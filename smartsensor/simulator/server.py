@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import parse_qsl
 
 import uvicorn
@@ -160,10 +160,14 @@ def serve(
         listener.close()
 
 # %% ../../nbs/simulator/57_server.ipynb #7798541c
+class _OneLineErrors(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
 def _arguments() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = _OneLineErrors(
         prog="smartsensor simulate",
-        usage="%(prog)s [options]; --help lists them",
         description="Serve the SmartSensor API on 127.0.0.1.",
     )
     fleet, limits = Fleet(), Limits()

@@ -155,7 +155,7 @@ def history_table(events: list[dict[str, Any]]) -> Table:
 
 def reconciliation_rows(lake: Any, run: str) -> list[dict[str, Any]]:
     "A row for each resource, from the records of all lanes."
-    from smartsensor.run.pipeline import _rows
+    from smartsensor.run.pipeline import resource_rows
 
     records: dict[str, dict[str, list[Any]]] = {"extract": {"totals": []}, "promote": {"promotions": []}}
     for key in lake.list(f"runs/{run}"):
@@ -163,7 +163,7 @@ def reconciliation_rows(lake: Any, run: str) -> list[dict[str, Any]]:
         if key.endswith(".json") and job in records:
             for name, rows in records[job].items():
                 rows += lake.json(key)[name]
-    return _rows(records["extract"], records["promote"])
+    return resource_rows(records["extract"], records["promote"])
 
 
 def reconciliation_table(run: str, rows: list[dict[str, Any]]) -> Table:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.lake.lake import Lake
-from smartsensor.run.options import app
+from smartsensor.run.cli import app
 from smartsensor.run.pipeline import unfinished
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
@@ -27,7 +27,7 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.resources import RESOURCES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 FLEET = Fleet(assets=4, sensors=6)
 UNLIMITED = Limits(burst=0, sustained=0)
@@ -279,8 +279,8 @@ def test_lab_hands_options_on_and_stays_on_this_machine(
 
     for name in ("API_URL", "CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.setenv(f"SMARTSENSOR_{name}", "https://api.example.invalid")
-    monkeypatch.setattr("smartsensor.run.commands.os.geteuid", lambda: user)
-    monkeypatch.setattr("smartsensor.run.commands.subprocess.run", started_with)
+    monkeypatch.setattr("smartsensor.run.workbench.os.geteuid", lambda: user)
+    monkeypatch.setattr("smartsensor.run.workbench.subprocess.run", started_with)
     words = ["lab", "--no-simulate", "--lake", str(tmp_path), "--", "--no-browser", "--ServerApp.ip=0.0.0.0"]
     ended = CliRunner().invoke(app, words)
     assert ended.exit_code == 0, ended.output

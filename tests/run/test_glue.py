@@ -29,7 +29,7 @@ from smartsensor.run.glue import parse_arguments, run_job, typed_parameters
 from smartsensor.run.kernel import CELL_MAGICS, KERNEL, LINE_MAGICS, install_kernel, kernel_path
 from smartsensor.run.notebooks import session_fault
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "glue_notebooks"
 RUN = "20261120T100000Z-7f3a"
 
@@ -55,8 +55,8 @@ def notebook(path: Path, *cells: str, parameters: str = 'run_id = ""') -> Path:
 def executed(path: Path, *cells: str) -> tuple[str, str] | None:
     "Run cells in the local kernel; what ended them."
     notebook(path, *cells)
-    with kernel_path() as kernels, notebooks_room.variables({"JUPYTER_PATH": kernels}):
-        return notebooks_room._papermill(path, path.with_suffix(".out.ipynb"), {}, log=False)
+    with kernel_path() as kernels, notebooks_room.set_variables({"JUPYTER_PATH": kernels}):
+        return notebooks_room.run_papermill(path, path.with_suffix(".out.ipynb"), {}, log=False)
 
 
 def printed(path: Path) -> str:
