@@ -110,7 +110,7 @@ def rows_by_hour(
 def _dating_field(resource: Resource) -> str | None:
     return resource.event_field or resource.incremental_field
 
-# %% ../../nbs/run/65_plots.ipynb #fd85fdc7
+# %% ../../nbs/run/65_plots.ipynb #5f77ae58
 PANELS = 6  # at most, of the resources with the most rows
 
 
@@ -121,9 +121,9 @@ def plot_landed(
 ) -> Figure:  # a panel for each resource that declares an event or incremental field; a sentence where none has rows
     "Rows that landed, by the hour (UTC) of their event time, else of their incremental field."
     names = list(dict.fromkeys(one.resource for one in manifests))
-    if strange := [name for name in names if name not in resources]:
+    if undeclared := [name for name in names if name not in resources]:
         raise ValueError(
-            f"{', '.join(strange)} landed, and is not declared: pass its declaration as resources={{name: …}}"
+            f"rows of {', '.join(undeclared)} landed, but resources does not declare them: pass resources={{name: declaration}}"
         )
     dated = [name for name in names if _dating_field(resources[name])]
     counted = {name: hours for name in dated if (hours := rows_by_hour(lake, resources[name], manifests))}

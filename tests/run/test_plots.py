@@ -69,7 +69,9 @@ def test_where_no_resource_has_an_instant_a_sentence_stands_in_the_picture(api: 
 
 def test_a_resource_that_is_not_declared_is_named_with_what_to_do(api: Running, tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    with pytest.raises(ValueError, match="readings landed, and is not declared: pass its declaration as resources="):
+    with pytest.raises(
+        ValueError, match="rows of readings landed, but resources does not declare them: pass resources="
+    ):
         plot_landed(lake, landed(api, lake, named(READINGS)))
 
 
