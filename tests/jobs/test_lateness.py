@@ -20,6 +20,7 @@ from smartsensor.jobs.lateness import (
     CAUGHT_SHARE,
     LATE_NEEDED,
     ROWS_NEEDED,
+    TIME_NEEDED,
     Lateness,
     describe_lateness,
     measure_lateness,
@@ -202,7 +203,12 @@ def test_a_small_sample_says_that_it_cannot_tell() -> None:
     figure = plot_lateness(small)
     assert figure.axes[1].get_title() == "too few rows to tell which turn up late"
     assert "300 needed" not in describe_lateness(replace(small, reread=ROWS_NEEDED))
-    assert "no time to tell" in describe_lateness(replace(small, reread=ROWS_NEEDED, days=0.0))
+    short = replace(small, reread=ROWS_NEEDED, days=0.0065)
+    assert "too short a time to tell how many turn up behind the edge (0.2 h counted, 6 h needed)" in describe_lateness(
+        short
+    )
+    assert short.missed(short.lookback) is None
+    assert "rows a day" in describe_lateness(replace(short, days=TIME_NEEDED / timedelta(days=1)))
 
 
 def test_what_is_needed_is_the_rule_of_three() -> None:
@@ -282,7 +288,7 @@ def test_a_first_run_whose_first_window_fails_does_not_forget_it(tmp_path: Path)
 
 
 def test_plan_says_what_is_due_and_how_late_rows_are(shared: Shared, tmp_path: Path) -> None:
-    for _ in range(4):
+    for _ in range(16):  # until there are late rows enough for a recommendation
         shared.run(3)
     state = {path for path in tmp_path.rglob("*") if path.is_file()}
     shared.now[0] += HOUR
