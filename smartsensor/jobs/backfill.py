@@ -51,7 +51,7 @@ class Backfill:
             )
         return [resource for resource in choose(list(self.resources)) if resource.mode == "incremental"]
 
-# %% ../../nbs/jobs/32_backfill.ipynb #52c15bdf
+# %% ../../nbs/jobs/32_backfill.ipynb #1788b20d
 EXPORT_STEP = timedelta(days=7)
 
 
@@ -66,7 +66,7 @@ def due_backfill(
         if end < backfill.end:
             notes.append(f"{resource.name}: ends at {rfc3339(end)}; `smartsensor run` reads what comes after that")
         whole = [Window(backfill.start, end)] if backfill.start < end else []
-        wanted = whole if backfill.force else [part for one in whole for part in subtract(one, ledger.covered)]
+        wanted = whole if backfill.force else [part for stretch in whole for part in subtract(stretch, ledger.covered)]
         kept, lost = clip(wanted, readable.earliest)
         notes += unreadable_notes(resource, lost, readable.earliest)
         windows = [window for part in kept for window in _cut_for_export(client, resource, part)]

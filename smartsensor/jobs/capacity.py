@@ -42,7 +42,7 @@ class Capacity:
     dpu_minutes: float  # a run
     dpu_hours: float  # a month of 30 days
 
-# %% ../../nbs/jobs/33_capacity.ipynb #de019d17
+# %% ../../nbs/jobs/33_capacity.ipynb #adda8304
 def rows_of_a_day(
     client: Client,
     resources: Sequence[Resource],
@@ -50,7 +50,7 @@ def rows_of_a_day(
 ) -> int:
     "Rows that changed in a day, as the source counts them; snapshots are read whole in each run and left out."
     day = Window(until - timedelta(days=1), until)
-    return sum(client.count(one, day) or 0 for one in resources if one.mode == "incremental")
+    return sum(client.count(resource, day) or 0 for resource in resources if resource.mode == "incremental")
 
 
 def capacity(

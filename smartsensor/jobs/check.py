@@ -28,7 +28,7 @@ from ..quality.suites import read_suite
 from ..quality.row_rules import row_rules
 from .plan import Due, ReadableSpan, clip, cost, earliest_of, plan_run, raw_bytes, unreadable_notes
 
-# %% ../../nbs/jobs/31_check.ipynb #b3e4d08d
+# %% ../../nbs/jobs/31_check.ipynb #a22110e6
 @dataclass(frozen=True)
 class CheckStep:
     """One question and its answer."""
@@ -66,7 +66,7 @@ class Report:
             **self.__dict__,
             "steps": [asdict(step) for step in self.steps],
             "until": rfc3339(self.until) if self.until else None,
-            "due": [one.as_json() for one in self.due],
+            "due": [due.as_json() for due in self.due],
             "drift": {name: list(changes) for name, changes in self.drift.items()},
             "notes": list(self.notes),
             "resources": list(self.resources),
@@ -78,7 +78,7 @@ class Report:
         parsed = {
             "steps": tuple(CheckStep(**step) for step in values["steps"]),
             "until": instant(values["until"]) if values["until"] else None,
-            "due": tuple(Due.from_json(one) for one in values["due"]),
+            "due": tuple(Due.from_json(due) for due in values["due"]),
             "drift": {name: tuple(changes) for name, changes in values["drift"].items()},
             "notes": tuple(values.get("notes", ())),
             "resources": tuple(values.get("resources", ())),
@@ -129,7 +129,7 @@ def raise_if_failed(
             "; ".join(f"{step.name}: {step.detail}. {step.advice}".strip() for step in failed)
         )
 
-# %% ../../nbs/jobs/31_check.ipynb #f04818ed
+# %% ../../nbs/jobs/31_check.ipynb #ce54a947
 def planned(
     lake: Lake,
     run: str,
@@ -149,13 +149,13 @@ def planned(
             f"the check of run {run} looked at {', '.join(report.resources)} only, not at {', '.join(missing)}: "
             "check all that is to be read, under another run id"
         )
-    return [one for one in report.due if not resources or one.resource in resources]
+    return [due for due in report.due if not resources or due.resource in resources]
 
-# %% ../../nbs/jobs/31_check.ipynb #124fd9a9
+# %% ../../nbs/jobs/31_check.ipynb #376d382d
 def _suites(folder: Path, resources: Sequence[Resource]) -> CheckStep:
     "Read the suites that the gate judges by, of both zones: a wrong one is found before anything is extracted."
     wrong = []
-    for path in [folder / f"{one.name}.{zone}.json" for one in resources for zone in ("raw", "qualified")]:
+    for path in [folder / f"{resource.name}.{zone}.json" for resource in resources for zone in ("raw", "qualified")]:
         try:
             read_suite(path)
             row_rules(path)
@@ -228,7 +228,7 @@ def _failed(run: str, steps: Sequence[CheckStep], error: ApiError) -> Report:
 def _stopped(run: str, outcome: str, steps: Sequence[CheckStep]) -> Report:
     return Report(run, outcome, tuple(steps), None, (), 0, 0.0, {})
 
-# %% ../../nbs/jobs/31_check.ipynb #557c3129
+# %% ../../nbs/jobs/31_check.ipynb #7571b17f
 Planner = Callable[[ReadableSpan], tuple[list[Due], list[str]]]  # what is due, and what a person should know
 
 
@@ -258,7 +258,7 @@ def run_checks(
     except ApiError as error:
         return _failed(run, steps, error)
     (requests, seconds), size = cost(client, due), raw_bytes(lake, due)
-    rows, raw = sum(one.rows or 0 for one in due), f", {size / 1e6:,.1f} MB of raw" if size is not None else ""
+    rows, raw = sum(window.rows or 0 for window in due), f", {size / 1e6:,.1f} MB of raw" if size is not None else ""
     found = (
         f"{len(due)} windows, {rows:,} rows, {requests} requests, at least {seconds:.0f} s under the rate limit{raw}"
     )
@@ -292,7 +292,7 @@ def check(
     planner = partial(plan_run, client, lake, resources, settings, start)
     return run_checks(client, lake, resources, settings, run, planner)
 
-# %% ../../nbs/jobs/31_check.ipynb #c1400d8c
+# %% ../../nbs/jobs/31_check.ipynb #d83d0a83
 def resume(
     client: Client,
     lake: Lake,
@@ -316,9 +316,9 @@ def _plan_resumed(
     readable: ReadableSpan,
 ) -> tuple[list[Due], list[str]]:
     landed, left, old_notes = landed_and_left(lake, report, readable)
-    left = [one for one in left if RESOURCES[one.resource].mode == "incremental"]
+    left = [due for due in left if RESOURCES[due.resource].mode == "incremental"]
     due, notes = plan_run(client, lake, resources, settings, start, readable)
-    since = [part for one in due for part in _not_planned(client, one, landed, left)]
+    since = [part for window in due for part in _not_planned(client, window, landed, left)]
     return [*landed, *left, *since], list(dict.fromkeys([*old_notes, *notes]))
 
 
@@ -326,21 +326,21 @@ def landed_and_left(
     lake: Lake, report: Report, readable: ReadableSpan
 ) -> tuple[list[Due], list[Due], list[str]]:  # landed; not landed and readable; a note for what can't be read any more
     "What became of a plan."
-    landed = [one for one in report.due if lake.exists(manifest_key(one.resource, report.run, one.window))]
-    rest = [(one, clip([one.window], readable.earliest)) for one in report.due if one not in landed]
+    landed = [due for due in report.due if lake.exists(manifest_key(due.resource, report.run, due.window))]
+    rest = [(due, clip([due.window], readable.earliest)) for due in report.due if due not in landed]
     notes = [
-        note for one, (_, lost) in rest for note in unreadable_notes(RESOURCES[one.resource], lost, readable.earliest)
+        note for due, (_, lost) in rest for note in unreadable_notes(RESOURCES[due.resource], lost, readable.earliest)
     ]
-    return landed, [replace(one, window=window) for one, (kept, _) in rest for window in kept], notes
+    return landed, [replace(due, window=window) for due, (kept, _) in rest for window in kept], notes
 
-# %% ../../nbs/jobs/31_check.ipynb #5edb0f53
+# %% ../../nbs/jobs/31_check.ipynb #ece7981e
 def _not_planned(client: Client, due: Due, landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
     "What of a due window is not left over anyway, in windows that this run has not landed."
     resource = RESOURCES[due.resource]
-    done = [one.window for one in landed if one.resource == due.resource]
+    done = [other.window for other in landed if other.resource == due.resource]
     if resource.mode == "snapshot":
         return [] if due.window in done else [due]
-    parts = subtract(due.window, [one.window for one in left if one.resource == due.resource])
+    parts = subtract(due.window, [other.window for other in left if other.resource == due.resource])
     return [
         due if window == due.window else replace(due, window=window, rows=client.count(resource, window))
         for part in parts

@@ -26,7 +26,7 @@ from ..source.paging import CursorPaging
 from ..source.resources import FLAG, INSTANT, REAL, RESOURCES, TEXT, WHOLE
 from .check import sample_page
 
-# %% ../../nbs/jobs/34_discover.ipynb #b151c2fb
+# %% ../../nbs/jobs/34_discover.ipynb #b3c3668c
 def discover(
     client: Client,
     path: str,  # "/plants", "plants", or a full URL below the configured one; ConfigError for another host
@@ -34,7 +34,7 @@ def discover(
 ) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on what is left to decide
     "Compare up to 100 rows with the declaration, or draft one from up to 1,000."
     path = _path_below(client.settings.base_url, path)
-    declared = next((one for one in RESOURCES.values() if path in (one.path, f"/{one.name}")), None)
+    declared = next((resource for resource in RESOURCES.values() if path in (resource.path, f"/{resource.name}")), None)
     if declared is None or draft:
         return _draft(client, path)
     rows, drift = sample_page(client, declared, 100)
@@ -94,7 +94,7 @@ def _body(client: Client, path: str, params: Mapping[str, str]) -> Any:
     except ValueError as cause:
         raise ContractError(f"GET {path}: the reply is not JSON ({cause}); name an endpoint that lists rows") from cause
 
-# %% ../../nbs/jobs/34_discover.ipynb #c2d2796c
+# %% ../../nbs/jobs/34_discover.ipynb #5e684454
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _TYPE_NAMES = {TEXT: "TEXT", WHOLE: "WHOLE", REAL: "REAL", FLAG: "FLAG", INSTANT: "INSTANT"}
 
@@ -121,7 +121,7 @@ def _infer(
 
 def _type_name(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
-        return f"pa.struct([{', '.join(f'({one.name!r}, {_type_name(one.type)})' for one in kind)}])"
+        return f"pa.struct([{', '.join(f'({field.name!r}, {_type_name(field.type)})' for field in kind)}])"
     return _TYPE_NAMES[kind]
 
 # %% ../../nbs/jobs/34_discover.ipynb #b84fce0c
@@ -138,9 +138,9 @@ def _column_line(name: str, values: Sequence[Any], kind: pa.DataType | None) -> 
     notes += [f"mixed: {types}"] if kind == TEXT and "," in types else []
     return f"{argument},{'  # ' if notes else ''}{'; '.join(notes)}"
 
-# %% ../../nbs/jobs/34_discover.ipynb #d30293ac
+# %% ../../nbs/jobs/34_discover.ipynb #4bb505a8
 def _key(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> tuple[str, ...]:  # () where none is unique
-    full = [one.name for one in schema if one.type in (TEXT, WHOLE, INSTANT) and None not in columns[one.name]]
+    full = [field.name for field in schema if field.type in (TEXT, WHOLE, INSTANT) and None not in columns[field.name]]
     full.sort(key=lambda name: (name != "id" and not name.endswith("_id"), schema.field(name).type == INSTANT))
     singles = [(name,) for name in full if schema.field(name).type != INSTANT]
     for names in [*singles, *combinations(full, 2)]:
@@ -149,7 +149,7 @@ def _key(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> tuple[str, 
             return names
     return ()
 
-# %% ../../nbs/jobs/34_discover.ipynb #3a92c2a1
+# %% ../../nbs/jobs/34_discover.ipynb #74a5030f
 _UPDATED = re.compile("updat|modif|chang")
 
 
@@ -157,8 +157,8 @@ def _incremental(
     client: Client, path: str, columns: Mapping[str, Sequence[Any]], schema: pa.Schema
 ) -> tuple[str | None, str]:  # the field, and how that was found
     "The instant that the API filters on."
-    full = [one.name for one in schema if one.type == INSTANT and None not in columns[one.name]]
-    for name in sorted(full, key=lambda one: not _UPDATED.search(one)):
+    full = [field.name for field in schema if field.type == INSTANT and None not in columns[field.name]]
+    for name in sorted(full, key=lambda column: not _UPDATED.search(column)):
         at = [instant(value.replace("z", "Z")) for value in columns[name]]
         if at != sorted(at) or at[0] == at[-1]:
             continue
@@ -169,20 +169,22 @@ def _incremental(
             body = _body(client, path, dict(zip(("updated_since", "updated_before"), window.bounds, strict=True)))
         except BadRequest as error:
             return None, f"mode not inferred: {name} ascends, but the API refuses updated_since ({error})"
-        rows = next((one for one in (body.values() if isinstance(body, dict) else [body]) if isinstance(one, list)), [])
+        rows = next(
+            (value for value in (body.values() if isinstance(body, dict) else [body]) if isinstance(value, list)), []
+        )
         if rows and all(window.start <= instant(row[name]) < window.end for row in rows):
             return name, f"mode: {name} ascends, and the API filters on it by updated_since and updated_before"
         return None, f"mode not inferred: {name} ascends, but the API sends other rows than updated_since asks for"
     return None, "mode not inferred: no instant that is never null ascends over these rows; a snapshot is always right"
 
-# %% ../../nbs/jobs/34_discover.ipynb #07242ece
+# %% ../../nbs/jobs/34_discover.ipynb #bc66e9a4
 def _draft(client: Client, path: str) -> str:
     sample = _sample(client, path)
     if isinstance(sample, str):
         return f"# {path}: {sample}"
     names = dict.fromkeys(name for row in sample.rows for name in row)
     columns = {name: [row.get(name) for row in sample.rows] for name in names}
-    kinds = {name: _infer([one for one in values if one is not None]) for name, values in columns.items()}
+    kinds = {name: _infer([value for value in values if value is not None]) for name, values in columns.items()}
     schema = pa.schema([(name, kind) for name, kind in kinds.items() if kind])
     if not schema.names:
         return f"# {path}: nothing to infer from: no row has a column that can be declared"
@@ -200,13 +202,13 @@ def _draft(client: Client, path: str) -> str:
     declaration = _declaration(path, lines, key or (schema.names[0],), _options(client, path, field, schema, sample))
     return "\n".join(f"# {note}" for note in notes) + "\n" + declaration
 
-# %% ../../nbs/jobs/34_discover.ipynb #9e816fe9
+# %% ../../nbs/jobs/34_discover.ipynb #6568a8c0
 _EVENT = re.compile("^(measured|opened|occurred|observed|recorded|sampled|event)")
 
 
 def _options(client: Client, path: str, field: str | None, schema: pa.Schema, sample: Sample) -> list[str]:
     "The arguments after the columns."
-    events = [one.name for one in schema if one.type == INSTANT and _EVENT.search(one.name)]
+    events = [field.name for field in schema if field.type == INSTANT and _EVENT.search(field.name)]
     version = tuple(name for name in ("revision", field or "updated_at") if name in schema.names)
     options = [f'"{"incremental" if field else "snapshot"}"', f"version={version!r}"]
     options += [f"incremental_field={field!r}"] if field else []

@@ -41,7 +41,7 @@ def poisson_upper(
     k = n + 1
     return float(k * (1 - 1 / (9 * k) + 1.645 / (3 * math.sqrt(k))) ** 3)
 
-# %% ../../nbs/jobs/30_lateness.ipynb #5ebb6404
+# %% ../../nbs/jobs/30_lateness.ipynb #7262393b
 @dataclass(frozen=True)
 class Lateness:
     """How late the rows of a resource were, in a sample of what landed last."""
@@ -78,7 +78,7 @@ class Lateness:
         "The shortest lookback that catches CAUGHT_SHARE; the declared one while there are too few rows to tell."
         if not self.conclusive or len(self.behind_s) < LATE_NEEDED:
             return self.lookback
-        return next((one for one in LOOKBACKS if (self.caught(one) or 0) >= CAUGHT_SHARE), LOOKBACKS[-1])
+        return next((lookback for lookback in LOOKBACKS if (self.caught(lookback) or 0) >= CAUGHT_SHARE), LOOKBACKS[-1])
 
     @property
     def compared(self) -> dict[str, timedelta]:
@@ -86,7 +86,7 @@ class Lateness:
         recommended = {"recommended": self.recommended} if self.caught(self.lookback) is not None else {}
         return {"declared": self.lookback} | recommended
 
-# %% ../../nbs/jobs/30_lateness.ipynb #d1bdd075
+# %% ../../nbs/jobs/30_lateness.ipynb #7b44fbd2
 SAMPLE_VERSIONS = 5_000  # of a ledger, at most: each is one small file
 
 
@@ -99,14 +99,14 @@ def measure_lateness(
     if resource.mode == "snapshot":
         return None
     versions = _sampled_versions(lake, resource.name, rows)
-    readings = [one for ledger, _ in versions for one in ledger.added] or list(lake.ledger(resource.name).added)
-    if not any(one.received for one in readings):
+    readings = [reading for ledger, _ in versions for reading in ledger.added] or list(lake.ledger(resource.name).added)
+    if not any(reading.received for reading in readings):
         return None
     reread, late = _late_rows(lake, resource, versions[::-1])
     first, last = _settled_span(versions)
     behind = sorted(seconds for seconds, at in late if microseconds(first) <= at < microseconds(last))
     arrival = _arrival(lake, resource, readings, rows)
-    sampled = sum(one.received for one in readings) if versions else sum(arrival)
+    sampled = sum(reading.received for reading in readings) if versions else sum(arrival)
     days = (last - first) / timedelta(days=1)
     return Lateness(resource.name, resource.lookback, sampled, days, arrival, reread, tuple(behind))
 
@@ -117,7 +117,7 @@ def _sampled_versions(lake: Lake, resource: str, rows: int) -> list[tuple[Ledger
     for ledger, previous in islice(
         pairwise(chain(ledger_versions(lake, resource), [Ledger(resource)])), SAMPLE_VERSIONS
     ):
-        found += sum(one.received for one in ledger.added)
+        found += sum(reading.received for reading in ledger.added)
         if found > rows:
             break
         versions.append((ledger, previous))
@@ -131,7 +131,7 @@ def _settled_span(versions: Sequence[tuple[Ledger, Ledger]]) -> tuple[datetime, 
     first, last = versions[-1][1].edge or versions[-1][0].edge or EPOCH, versions[0][0].edge or EPOCH
     return first, last - min(REOPEN, (last - first) / 2)
 
-# %% ../../nbs/jobs/30_lateness.ipynb #44b99d84
+# %% ../../nbs/jobs/30_lateness.ipynb #49a37b04
 def _late_rows(
     lake: Lake,
     resource: Resource,
@@ -140,7 +140,7 @@ def _late_rows(
     "Rows read again; and for each late one of them, seconds before the edge of that time, and its instant (microseconds)."
     earlier, reread, late = list[tuple[Window, pa.Table]](), 0, list[tuple[float, int]]()
     for ledger, previous in versions:
-        tables = [(one.window, landed_rows(lake, resource, one)) for one in ledger.added]
+        tables = [(reading.window, landed_rows(lake, resource, reading)) for reading in ledger.added]
         for window, rows in tables:
             before = [(other, table) for other, table in earlier if overlap(window, [other])]
             closed = overlap(window, previous.covered)
@@ -159,10 +159,10 @@ def _late_rows(
 
 def _between(rows: pa.Table, windows: Sequence[Window], resource: Resource) -> pa.Table:
     at = rows.column(resource.incremental_field).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    inside = [(at >= microseconds(one.start)) & (at < microseconds(one.end)) for one in windows]
+    inside = [(at >= microseconds(window.start)) & (at < microseconds(window.end)) for window in windows]
     return rows.filter(pa.array(np.logical_or.reduce(inside)))
 
-# %% ../../nbs/jobs/30_lateness.ipynb #101e5a80
+# %% ../../nbs/jobs/30_lateness.ipynb #17e400fd
 BINS_S = (60, 120, 300, 600, 1_800, 3_600, 21_600, 86_400, 172_800)  # upper bounds of the histograms, seconds
 LABELS = ("under 1 min", "to 2 min", "to 5 min", "to 10 min", "to 30 min",
           "to 1 h", "to 6 h", "to 1 d", "to 2 d", "over 2 d")  # fmt: skip
@@ -173,7 +173,7 @@ def _arrival(lake: Lake, resource: Resource, readings: Sequence[Evidence], rows:
     if resource.event_field is None or "received_at" not in resource.schema.names:
         return ()
     counts = np.zeros(len(LABELS), dtype=np.int64)
-    for part in (part for one in readings for part in lake.manifest(one.manifest).parts):
+    for part in (part for reading in readings for part in lake.manifest(reading.manifest).parts):
         with pq.ParquetFile(lake.open(part.key)) as file:
             for batch in file.iter_batches(65_536, columns=["received_at", resource.event_field]):
                 received, event = (

@@ -81,7 +81,7 @@ def earliest_of(
         return None
     return instant(text).replace(microsecond=0) + timedelta(seconds=1) + RETENTION_MARGIN
 
-# %% ../../nbs/jobs/29_plan.ipynb #74d4a6fa
+# %% ../../nbs/jobs/29_plan.ipynb #0d64b91e
 def clip(
     windows: Sequence[Window],
     earliest: datetime | None,  # None: everything can be read
@@ -90,7 +90,7 @@ def clip(
     if earliest is None:
         return list(windows), []
     kept = [part for window in windows for part in subtract(window, [Window(EPOCH, earliest)])]
-    return kept, [Window(one.start, min(one.end, earliest)) for one in windows if one.start < earliest]
+    return kept, [Window(window.start, min(window.end, earliest)) for window in windows if window.start < earliest]
 
 
 def unreadable_notes(resource: Resource, lost: Sequence[Window], earliest: datetime | None) -> list[str]:
@@ -102,7 +102,7 @@ def unreadable_notes(resource: Resource, lost: Sequence[Window], earliest: datet
         if earliest
     ]
 
-# %% ../../nbs/jobs/29_plan.ipynb #b52db890
+# %% ../../nbs/jobs/29_plan.ipynb #e896a63a
 SAMPLE_ROWS = 1_000_000  # rows of raw that are read to compare with the source, and to measure lateness
 
 
@@ -128,9 +128,13 @@ def newest_readings(
     "The last reading of each part of a stretch."
     left, found = overlap(stretch, lake.ledger(resource).covered), list[Evidence]()
     for ledger in ledger_versions(lake, resource) if left else ():
-        newest = [one for one in ledger.added if one.reconciled and any(overlap(part, [one.window]) for part in left)]
-        found, rows = [*found, *newest], rows - sum(one.received for one in newest)
-        left = tuple(rest for part in left for rest in subtract(part, [one.window for one in newest]))
+        newest = [
+            reading
+            for reading in ledger.added
+            if reading.reconciled and any(overlap(part, [reading.window]) for part in left)
+        ]
+        found, rows = [*found, *newest], rows - sum(reading.received for reading in newest)
+        left = tuple(rest for part in left for rest in subtract(part, [reading.window for reading in newest]))
         if not left or rows <= 0:
             break
     return found
@@ -161,7 +165,7 @@ def present_rows(
     at: NDArray[np.int64] = np.sort(newest.column(f"{field}_max").drop_null().cast(pa.int64()).to_numpy())
     return lambda window: int(np.diff(np.searchsorted(at, [microseconds(window.start), microseconds(window.end)]))[0])
 
-# %% ../../nbs/jobs/29_plan.ipynb #30c29219
+# %% ../../nbs/jobs/29_plan.ipynb #50a1144b
 REOPEN = timedelta(days=2)  # how long the rows of a closed window are counted again
 COUNTS = 24  # requests for these counts, for each resource and run
 
@@ -183,7 +187,7 @@ def late_windows(
     readings = newest_readings(lake, resource.name, Window(begin, end)) if begin < end else []
     if not readings:
         return []
-    closed = overlap(Window(begin, end), [one.window for one in readings])
+    closed = overlap(Window(begin, end), [reading.window for reading in readings])
     pieces = [piece for part in closed for piece in cut(part, resource.step)][-counts:]
     found = _narrow_down(client, resource, pieces, present_rows(lake, resource, readings), counts)
     return sorted(found, key=lambda due: due.window)
@@ -212,7 +216,7 @@ def _narrow_down(
         grown += [(n, half) for n, half in ((first, older), (rows - first, newer)) if n > present(half)]
     return found
 
-# %% ../../nbs/jobs/29_plan.ipynb #677ff334
+# %% ../../nbs/jobs/29_plan.ipynb #34225a32
 def due_windows(
     client: Client,
     lake: Lake,
@@ -228,14 +232,10 @@ def due_windows(
         return [Due(resource.name, everything, client.count(resource, everything))]
     ledger = lake.ledger(resource.name)
     windows, _ = clip(plan_windows(ledger, until, start, resource.lookback, resource.step), earliest)
+    whys = ["gap" if ledger.edge and window.end <= ledger.edge else "new" for window in windows]
     planned = [
-        Due(
-            resource.name,
-            window,
-            client.count(resource, window),
-            "gap" if ledger.edge and window.end <= ledger.edge else "new",
-        )
-        for window in windows
+        Due(resource.name, window, client.count(resource, window), why)
+        for window, why in zip(windows, whys, strict=True)
     ]
     return [*late_windows(client, lake, resource, earliest, reopen), *planned]
 
@@ -259,7 +259,7 @@ def plan_run(
             notes += unreadable_notes(resource, clip(unread, readable.earliest)[1], readable.earliest)
     return due, notes
 
-# %% ../../nbs/jobs/29_plan.ipynb #87034f2a
+# %% ../../nbs/jobs/29_plan.ipynb #885f4b98
 EXPORT_FILE_ROWS, EXPORT_REQUESTS = 250_000, 6  # an export takes: submit, some polls, one file, clean up
 
 
@@ -284,14 +284,14 @@ def cost(
 ) -> tuple[int, float]:  # requests, seconds under the rate limit
     "What it takes to read these windows: their pages or exports, and one count each."
     settings, requests = client.settings, 0
-    for one in due:
-        rows = one.rows or 0
+    for window in due:
+        rows = window.rows or 0
         pages = max(math.ceil(rows / settings.page_limit), 1)
-        requests += EXPORT_REQUESTS + rows // EXPORT_FILE_ROWS if goes_by_export(client, one) else pages
-        requests += one.rows is not None
+        requests += EXPORT_REQUESTS + rows // EXPORT_FILE_ROWS if goes_by_export(client, window) else pages
+        requests += window.rows is not None
     return requests, requests / settings.rate_per_s if settings.rate_per_s else 0.0
 
-# %% ../../nbs/jobs/29_plan.ipynb #ecbc8253
+# %% ../../nbs/jobs/29_plan.ipynb #350b81b7
 def bytes_per_row(
     lake: Lake,
     resource: str,
@@ -299,7 +299,9 @@ def bytes_per_row(
     "What a row took in raw, by the newest windows that have some."
     rows = size = 0
     for ledger in islice(ledger_versions(lake, resource), 4):
-        parts = [part for one in ledger.added[-8:] if one.received for part in lake.manifest(one.manifest).parts]
+        parts = [
+            part for reading in ledger.added[-8:] if reading.received for part in lake.manifest(reading.manifest).parts
+        ]
         rows, size = rows + sum(part.rows for part in parts), size + sum(part.bytes for part in parts)
     return size / rows if rows else None
 
@@ -309,6 +311,6 @@ def raw_bytes(
     due: Sequence[Due],
 ) -> int | None:  # None where nothing of these resources has landed
     "What the due windows will take in raw."
-    sizes = {name: bytes_per_row(lake, name) for name in dict.fromkeys(one.resource for one in due)}
-    expected = [(one.rows or 0) * size for one in due if (size := sizes[one.resource]) is not None]
+    sizes = {name: bytes_per_row(lake, name) for name in dict.fromkeys(window.resource for window in due)}
+    expected = [(window.rows or 0) * size for window in due if (size := sizes[window.resource]) is not None]
     return round(sum(expected)) if expected else None

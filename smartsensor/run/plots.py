@@ -43,7 +43,7 @@ def _subplots(height: float, rows: int = 1, columns: int = 1, width: float = 9) 
         axes.spines[["top", "right"]].set_visible(False)
     return figure, list(grid.flat)
 
-# %% ../../nbs/run/65_plots.ipynb #57ce1d21
+# %% ../../nbs/run/65_plots.ipynb #bc53bc66
 def plot_coverage(
     ledgers: Sequence[Ledger],  # those that cover nothing are left out
     since: datetime | None = None,  # left edge, UTC; None: the oldest origin
@@ -63,6 +63,7 @@ def plot_coverage(
     axes.xaxis_date()
     axes.set_title("Closed windows, gaps in red, watermark ▲ (UTC)")
     axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
     return figure
 
 
@@ -71,7 +72,7 @@ def _bars(windows: Sequence[Window], begin: datetime) -> list[tuple[float, float
     spans = [(max(window.start, begin), window.end) for window in windows if window.end > begin]
     return [(dates.date2num(start), (end - start) / timedelta(days=1)) for start, end in spans]
 
-# %% ../../nbs/run/65_plots.ipynb #3e65cfd1
+# %% ../../nbs/run/65_plots.ipynb #4d98400a
 def plot_lateness(
     lateness: Lateness,
 ) -> Figure:
@@ -90,10 +91,11 @@ def plot_lateness(
     late = f"{len(minutes)} rows turned up late"
     title = late if lateness.conclusive else "too few rows to tell which turn up late"
     right.set(title=title, xlabel="minutes behind the edge", ylabel="% caught", xscale="log", ylim=(0, 103))
+    right.xaxis.set_major_formatter("{x:g}")
     right.legend(frameon=False, fontsize=8)
     return figure
 
-# %% ../../nbs/run/65_plots.ipynb #4b082230
+# %% ../../nbs/run/65_plots.ipynb #940f54b3
 def rows_by_hour(
     lake: Lake,
     resource: Resource,  # with an event or an incremental field
@@ -101,16 +103,18 @@ def rows_by_hour(
 ) -> dict[datetime, int]:  # start of each hour, UTC -> rows; by event time, else by the incremental field
     "How many rows have landed for each hour."
     column, counts = _dating_field(resource), Counter[int]()
-    for part in (part for one in manifests if one.resource == resource.name for part in one.parts):
+    for part in (part for manifest in manifests if manifest.resource == resource.name for part in manifest.parts):
         at = pq.read_table(lake.open(part.key), columns=[column]).column(0).drop_null().cast(pa.int64())
-        counts.update({one["values"]: one["counts"] for one in pc.divide(at, 3_600_000_000).value_counts().to_pylist()})
+        counts.update(
+            {entry["values"]: entry["counts"] for entry in pc.divide(at, 3_600_000_000).value_counts().to_pylist()}
+        )
     return {EPOCH + timedelta(hours=hour): rows for hour, rows in sorted(counts.items())}
 
 
 def _dating_field(resource: Resource) -> str | None:
     return resource.event_field or resource.incremental_field
 
-# %% ../../nbs/run/65_plots.ipynb #5f77ae58
+# %% ../../nbs/run/65_plots.ipynb #59e8bcc0
 PANELS = 6  # at most, of the resources with the most rows
 
 
@@ -120,7 +124,7 @@ def plot_landed(
     resources: Mapping[str, Resource] = RESOURCES,  # by name; ValueError where one that landed is not among them
 ) -> Figure:  # a panel for each resource that declares an event or incremental field; a sentence where none has rows
     "Rows that landed, by the hour (UTC) of their event time, else of their incremental field."
-    names = list(dict.fromkeys(one.resource for one in manifests))
+    names = list(dict.fromkeys(manifest.resource for manifest in manifests))
     if undeclared := [name for name in names if name not in resources]:
         raise ValueError(
             f"rows of {', '.join(undeclared)} landed, but resources does not declare them: pass resources={{name: declaration}}"
@@ -146,22 +150,24 @@ def _plot_hours(axes: Any, hours: Mapping[datetime, int], title: str) -> None:
     axes.bar(list(hours), list(hours.values()), width=1 / 24, align="edge", color=BLUE)
     axes.set(title=title, ylabel="rows an hour", ylim=(0, None))
     axes.grid(axis="y", alpha=0.3)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.yaxis.get_major_locator().set_params(integer=True)  # rows are whole: no tick at 1.5
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
-# %% ../../nbs/run/65_plots.ipynb #49d74745
+# %% ../../nbs/run/65_plots.ipynb #d62685b9
 def plot_latency(
     attempts: Sequence[Attempt],  # as the client's log has them
 ) -> Figure:
     "How long each request took, when it was sent, and what came of it."
     figure, (axes,) = _subplots(2.6)
     for kind, colour in {"answered": BLUE, "429": ORANGE, "failed": RED}.items():
-        chosen = [one for one in attempts if _answer(one) == kind]
-        sent, took = [one.at for one in chosen], [one.seconds * 1000 for one in chosen]
+        chosen = [attempt for attempt in attempts if _answer(attempt) == kind]
+        sent, took = [attempt.at for attempt in chosen], [attempt.seconds * 1000 for attempt in chosen]
         axes.scatter(sent, took, s=9, color=colour, label=f"{kind} ({len(chosen)})", linewidths=0)
     scale = "log" if attempts else "linear"
     axes.set(title="Latency of each request", xlabel="seconds since the job began", ylabel="ms", yscale=scale)
-    axes.yaxis.set_major_formatter("{x:g}")
+    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        ticks("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
@@ -170,13 +176,17 @@ def plot_latency(
 def _answer(attempt: Attempt) -> str:
     return "429" if attempt.status == 429 else "answered" if attempt.status and attempt.status < 400 else "failed"
 
-# %% ../../nbs/run/65_plots.ipynb #a5dac5ab
+# %% ../../nbs/run/65_plots.ipynb #ef7feec4
 _MARKS = MappingProxyType({"passed": ("#7cc29a", "s"), "warned": ("#e9a820", "^"), "held": ("#c5362c", "X")})
 _TEXT = MappingProxyType({"passed": "#4a5568", "warned": "#8a5a00", "held": "#a3261c"})
 
 
 def _label(verdict: Verdict) -> str:
-    failed = [one.name for one in sorted(verdict.findings, key=lambda one: one.severity) if not one.success]
+    failed = [
+        finding.name
+        for finding in sorted(verdict.findings, key=lambda finding: finding.severity)
+        if not finding.success
+    ]
     names = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
     return f"{format_number(verdict.rows)} rows" + (f" · {names}" if names else "")
 
