@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'RED', 'ORANGE', 'GREEN', 'PANELS', 'plot_coverage', 'plot_lateness', 'rows_by_hour', 'plot_landed',
            'plot_latency', 'plot_verdicts']
 
-# %% ../../nbs/run/65_plots.ipynb #3c85793d
+# %% ../../nbs/run/65_plots.ipynb #26cefa1b
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from matplotlib import dates, pyplot
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from ..windows import EPOCH, Window
 from ..source.http import Attempt
@@ -154,7 +155,7 @@ def _plot_hours(axes: Any, hours: Mapping[datetime, int], title: str) -> None:
     axes.yaxis.get_major_locator().set_params(integer=True)  # rows are whole: no tick at 1.5
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
-# %% ../../nbs/run/65_plots.ipynb #d62685b9
+# %% ../../nbs/run/65_plots.ipynb #a7f94603
 def plot_latency(
     attempts: Sequence[Attempt],  # as the client's log has them
 ) -> Figure:
@@ -166,8 +167,10 @@ def plot_latency(
         axes.scatter(sent, took, s=9, color=colour, label=f"{kind} ({len(chosen)})", linewidths=0)
     scale = "log" if attempts else "linear"
     axes.set(title="Latency of each request", xlabel="seconds since the job began", ylabel="ms", yscale=scale)
-    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        ticks("{x:g}")
+    if attempts:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # most jobs see a decade or two
+        axes.yaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
