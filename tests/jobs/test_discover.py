@@ -92,7 +92,7 @@ def test_a_bare_list_is_drafted_and_said(api: Running) -> None:
         "null or absent in 1 of 3 rows",
         "null in all 3 rows",
         "tags is left out",
-        "mode could not be told",
+        "mode not inferred",
     ):
         assert said in text
 
@@ -115,5 +115,5 @@ def test_an_api_that_ignores_the_filter_is_not_incremental(api: Running) -> None
 
 def test_no_key_is_said(api: Running) -> None:
     text = look(api, {"data": [{"city": "Delft"}, {"city": "Delft"}]})
-    assert "key could not be told" in text
+    assert "key not inferred" in text
     assert evaluated(text).key == ("city",)

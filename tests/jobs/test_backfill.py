@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
-from smartsensor.jobs.backfill import Backfill, _due_backfill, plan_backfill, resume_backfill
+from smartsensor.jobs.backfill import Backfill, due_backfill, plan_backfill, resume_backfill
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due, ReadableSpan, by_export, goes_by_export
 from smartsensor.lake.lake import Lake
@@ -33,7 +33,7 @@ from smartsensor.source.http import Client
 from smartsensor.source.resources import MEASUREMENTS
 from smartsensor.windows import Window, merge
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 ZERO = datetime(2026, 11, 1, tzinfo=UTC)
 FLEET = Fleet(assets=2, sensors=3)
@@ -79,7 +79,7 @@ class Model:
     def backfill(self, wish: Backfill, until: int) -> list[Due]:
         client = SimpleNamespace(count=lambda *_: None, settings=SimpleNamespace(scope=""), record=False)
         fakes = client, SimpleNamespace(ledger=lambda _: self.ledger)
-        return _due_backfill(*fakes, wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
+        return due_backfill(*fakes, wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
 
 
 START, END = 40, 100

@@ -17,16 +17,17 @@ from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.check import check
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.lateness import (
-    ENOUGH,
+    CAUGHT_SHARE,
     LATE_NEEDED,
     ROWS_NEEDED,
+    TIME_NEEDED,
     Lateness,
-    bars,
     describe_lateness,
     measure_lateness,
     poisson_upper,
+    text_histogram,
 )
-from smartsensor.jobs.plan import COUNTS, MARGIN, Due, due_windows, late_windows, newest_readings
+from smartsensor.jobs.plan import COUNTS, RETENTION_MARGIN, Due, due_windows, late_windows, newest_readings
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.ledger import plan_windows
 from smartsensor.run.plots import plot_lateness
@@ -40,7 +41,7 @@ from smartsensor.source.http import Client, Reply
 from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SETTLING = timedelta(minutes=1)
@@ -166,7 +167,7 @@ def test_what_turns_up_behind_the_edge_is_measured(shared: Shared) -> None:
     assert known.behind_s == tuple(sorted(known.behind_s))
     assert known.behind_s[0] >= 0
     caught = [known.caught(one) for one in (known.lookback, known.recommended)]
-    assert 0 < (caught[0] or 0) < ENOUGH <= (caught[1] or 0)
+    assert 0 < (caught[0] or 0) < CAUGHT_SHARE <= (caught[1] or 0)
     missed = [known.missed(one) or 0 for one in (timedelta(0), known.lookback, timedelta(days=2))]
     assert missed[0] > missed[1] > missed[2] > 0
     assert sum(known.arrival) == known.rows
@@ -182,12 +183,12 @@ def test_nothing_late_changes_nothing() -> None:
     assert calm.caught(timedelta(0)) is None
     assert calm.missed(timedelta(0)) == pytest.approx(0.3, abs=0.01)
     said = describe_lateness(calm)
-    assert "turned up behind the edge: 0, of 400 read again" in said
+    assert "turned up behind the edge: 0, of 400 read again over 10.0 days" in said
     assert "too few late rows to tell which share it catches (0 seen, 30 needed)" in said
     assert "expected miss is at most 0.3 rows a day" in said
     assert "%" not in said
     assert "recommended" not in said
-    assert bars([0] * 10).count("\n") == 0
+    assert text_histogram([0] * 10).count("\n") == 0
     assert poisson_upper(100) == pytest.approx(118.08, rel=0.01)
 
 
@@ -195,18 +196,24 @@ def test_a_small_sample_says_that_it_cannot_tell() -> None:
     small = Lateness("events", timedelta(minutes=30), 24, 0.0013, (), 24, ())
     said = describe_lateness(small)
     assert "too few rows to tell how many turn up behind the edge (24 seen, 24 read again, 300 needed)" in said
+    assert "over" not in said
     assert "a day" not in said
     assert "%" not in said
     assert (small.missed(small.lookback), small.recommended) == (None, small.lookback)
     figure = plot_lateness(small)
     assert figure.axes[1].get_title() == "too few rows to tell which turn up late"
-    assert "300 needed" not in describe_lateness(replace(small, again=ROWS_NEEDED))
-    assert "no time to tell" in describe_lateness(replace(small, again=ROWS_NEEDED, days=0.0))
+    assert "300 needed" not in describe_lateness(replace(small, reread=ROWS_NEEDED))
+    short = replace(small, reread=ROWS_NEEDED, days=0.0065)
+    assert "too short a time to tell how many turn up behind the edge (0.2 h counted, 6 h needed)" in describe_lateness(
+        short
+    )
+    assert short.missed(short.lookback) is None
+    assert "rows a day" in describe_lateness(replace(short, days=TIME_NEEDED / timedelta(days=1)))
 
 
 def test_what_is_needed_is_the_rule_of_three() -> None:
     # With none of n seen, a share p of all is still likely (1 in 20) where (1 - p) ** n is 0.05.
-    for needed, share in ((ROWS_NEEDED, 1 - ENOUGH), (LATE_NEEDED, 0.1)):
+    for needed, share in ((ROWS_NEEDED, 1 - CAUGHT_SHARE), (LATE_NEEDED, 0.1)):
         assert (1 - share) ** needed < 0.05 < (1 - share) ** (needed * 0.9)
     few = Lateness("events", timedelta(minutes=30), 5_000, 10.0, (), 400, (60.0,) * (LATE_NEEDED - 1))
     assert few.caught(few.lookback) is None
@@ -238,7 +245,7 @@ def test_a_gap_older_than_the_retention_is_said_and_does_not_stop_the_run(tmp_pa
             report = check(client, shared.lake, [MEASUREMENTS], settings_of(api), "20270220T000000Z-test", BEGIN)
             assert report.outcome == "ready", report
             earliest = report.due[0].window.start
-            assert timedelta(0) < earliest - (now[0] - timedelta(days=90)) <= MARGIN + timedelta(seconds=1)
+            assert timedelta(0) < earliest - (now[0] - timedelta(days=90)) <= RETENTION_MARGIN + timedelta(seconds=1)
             assert f"[{BEGIN + 3 * HOUR - SETTLING:%Y-%m-%dT%H:%M:%SZ}" in report.notes[0]
             assert "can't be read any more" in report.steps[-1].detail
         extract_all(shared.client, shared.lake, report.due[:1], "20270220T000000Z-test", 1)
@@ -281,7 +288,7 @@ def test_a_first_run_whose_first_window_fails_does_not_forget_it(tmp_path: Path)
 
 
 def test_plan_says_what_is_due_and_how_late_rows_are(shared: Shared, tmp_path: Path) -> None:
-    for _ in range(4):
+    for _ in range(16):  # until there are late rows enough for a recommendation
         shared.run(3)
     state = {path for path in tmp_path.rglob("*") if path.is_file()}
     shared.now[0] += HOUR
