@@ -384,7 +384,7 @@ def test_the_same_s3_addresses_work_in_spark_and_in_python(spark: Any, bucket: P
 @pytest.mark.slow
 def test_a_straggler_is_speculated_and_no_row_comes_twice(tmp_path: Path, on_threads: Lake) -> None:
     "The copy of a task that hangs lands what the task would have; its own parts have another name."
-    script = Path(__file__).parent / "spark" / "straggler.py"
+    script = Path(__file__).parents[1] / "spark" / "straggler.py"
     ended = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert json.loads(ended.stdout) == {"windows": len(DUE), "struck": 1}
