@@ -32,7 +32,7 @@ from smartsensor.jobs.plan import Due
 from smartsensor.jobs.replay import replay
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Folder, LakeError, NotFound
-from smartsensor.run.options import app
+from smartsensor.run.cli import app
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve

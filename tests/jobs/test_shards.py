@@ -33,6 +33,7 @@ from smartsensor.lake.layout import Manifest, manifest_key, part_key
 from smartsensor.lake.store import LakeError, NotFound
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator import fleet as fleet_module
+from smartsensor.simulator import pages as world_room
 from smartsensor.simulator import reference as reference_room
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
@@ -214,7 +215,7 @@ class Skewed(fleet_module.Machines):
 def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_module, "Machines", Skewed)
+    monkeypatch.setattr(world_room, "Machines", Skewed)
     lake, seen = Lake(str(tmp_path)), list[Due]()
 
     def land(*words: Any) -> Landed:
