@@ -32,7 +32,6 @@ from smartsensor.jobs.plan import Due
 from smartsensor.jobs.replay import replay
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Folder, LakeError, NotFound
-from smartsensor.run.cli import app
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -511,6 +510,8 @@ def test_a_cassette_of_another_window_or_a_missing_piece_is_refused(
 def test_the_command(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[], None]
 ) -> None:
+    from smartsensor.run.cli import app
+
     lake = recorded(world, tmp_path / "lake")
     for name in [name for name in os.environ if name.startswith("SMARTSENSOR_")]:
         monkeypatch.delenv(name)  # neither an API nor credentials are needed

@@ -33,8 +33,8 @@ from smartsensor.lake.layout import Manifest, manifest_key, part_key
 from smartsensor.lake.store import LakeError, NotFound
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator import fleet as fleet_module
-from smartsensor.simulator import pages as world_room
 from smartsensor.simulator import reference as reference_room
+from smartsensor.simulator import world as world_room
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
