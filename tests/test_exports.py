@@ -19,6 +19,7 @@ import requests
 from typer.testing import CliRunner
 
 from smartsensor.config import ApiSettings, Secret
+from smartsensor.jobs import extract as extract_room
 from smartsensor.jobs import landing as extract_module
 from smartsensor.jobs import plan as plan_room
 from smartsensor.jobs.extract import Callbacks, exporter_of, extract
@@ -155,7 +156,7 @@ def test_an_export_lands_the_same_bytes_as_pages(
     compression: str,
 ) -> None:
     monkeypatch.setattr(
-        export_jobs_room, "ExportRequest", lambda *fields: ExportRequest(*fields, format=form, compression=compression)
+        extract_room, "ExportRequest", lambda *fields: ExportRequest(*fields, format=form, compression=compression)
     )
     with Stand(world, tmp_path) as stand:
         manifest = stand.extract()
@@ -188,7 +189,7 @@ def test_drift_is_kept_and_said_as_with_pages(world: World, tmp_path: Path, monk
     found = {}
     for form in ("pages", "ndjson", "parquet", "csv"):
         monkeypatch.setattr(
-            export_jobs_room, "ExportRequest", lambda *fields, form=form: ExportRequest(*fields, format=form)
+            extract_room, "ExportRequest", lambda *fields, form=form: ExportRequest(*fields, format=form)
         )
         with Stand(world, tmp_path / form, *faults) as stand:
             manifest = stand.extract(None if form == "pages" else 10**9, TEN_MINUTES)

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from test_exports import HOUR, Stand, matrix, tree
 
+from smartsensor.jobs import extract as extract_module
 from smartsensor.simulator.faults import Fault
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.world import World
-from smartsensor.source import export_jobs as extract_module
 from smartsensor.source.export_jobs import ExportRequest
 
 WAYS = [(form, compression) for form in ("parquet", "ndjson", "csv") for compression in ("none", "gzip")]

@@ -91,7 +91,7 @@ def run_once(api: Running, root: Path, run: str, deadline: int, chunk: int) -> i
             setattr(Folder, name, stepper.around(getattr(Folder, name)))
         Exporter.send = stepper.around(Exporter.send)  # type: ignore[method-assign]
         downloads_room._hash = stepper.around(downloads_room._hash)
-    from smartsensor.jobs import extract as module
+    from smartsensor.jobs import extraction as module
 
     module.Callbacks = lambda rows: Callbacks(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
     extract_all(client_of(api), Lake(str(root)), DUE, run, threads=1)

@@ -22,8 +22,8 @@ SPECULATION = {
 
 def main(folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from jobs.test_spark_extract import DUE, NOW, RUN, client_of
     from pyspark.sql import SparkSession
-    from test_spark_extract import DUE, NOW, RUN, client_of
 
     from smartsensor.jobs.engine_spark import find_java
     from smartsensor.jobs.extraction import extract_all

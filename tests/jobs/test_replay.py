@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/05_http.ipynb and nbs/jobs/36_extract.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/41_replay.ipynb."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ from requests.adapters import BaseAdapter
 from typer.testing import CliRunner
 
 from smartsensor.config import ApiSettings, ConfigError, Secret, as_env, load_settings
-from smartsensor.jobs import landing as module
+from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs.extract import Callbacks, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.landing import load_progress
@@ -39,6 +39,7 @@ from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source import decode as decode_room
+from smartsensor.source import listing as listing_room
 from smartsensor.source import paging as paging_room
 from smartsensor.source.cassette import Player, Recorder, replaying
 from smartsensor.source.errors import BadRequest, CassetteError
@@ -116,7 +117,7 @@ def heads(data: bytes) -> list[dict[str, object]]:
 def test_a_run_with_faults_replays_to_the_same_bytes_with_no_server(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake, into = recorded(world, tmp_path / "lake", FAULTS), Lake(str(tmp_path / "into"))
     statuses = [head.get("status") for key in cassettes(lake) for head in heads(lake.read(key)) if "request" in head]
     assert {200, 401, 429, 502, None} == set(statuses)  # None: the connection that was reset
@@ -165,8 +166,8 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 KILLED = """
 import itertools, os, signal, sys
-from smartsensor.jobs import landing as module
 from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import landing as landing_room
 from smartsensor.source.http import Client
 from smartsensor.config import ApiSettings; from smartsensor.config import Secret
 from smartsensor.lake.store import Folder
@@ -186,7 +187,7 @@ def counted(function):
 
 for name in ("create", "put", "upload", "delete"):
     setattr(Folder, name, counted(getattr(Folder, name)))
-module.PART_ROWS, module.GROUP_ROWS = 1500, 400
+landing_room.PART_ROWS, landing_room.GROUP_ROWS = 1500, 400
 client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=200), record=True)
 extract_room.extract(client, Lake(root), MEASUREMENTS, Window(instant(start), instant(end)), "20261120T100000Z-test")
 """
@@ -207,8 +208,8 @@ def test_a_window_that_was_killed_at_each_write_replays_whole(
                 break
     assert step > 3
     assert len(cassettes(lake)) > 1
-    monkeypatch.setattr(module, "PART_ROWS", 1500)
-    monkeypatch.setattr(module, "GROUP_ROWS", 400)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 1500)
+    monkeypatch.setattr(landing_room, "GROUP_ROWS", 400)
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")))
     assert window.said == ()
     pages = [head for key in cassettes(lake) for head in heads(lake.read(key)) if "request" in head]
@@ -246,7 +247,7 @@ def test_a_window_that_was_listed_twice_and_cut_at_any_write_replays_whole(
         serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=plan) as api,
         pytest.MonkeyPatch.context() as portions,
     ):
-        portions.setattr(module, "PART_ROWS", 1500)
+        portions.setattr(landing_room, "PART_ROWS", 1500)
         with pytest.MonkeyPatch.context() as cutting:
             cut_at(step, cutting)
             with pytest.raises(Cut):
@@ -259,7 +260,7 @@ def test_a_window_that_was_listed_twice_and_cut_at_any_write_replays_whole(
 def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake, now, count = Lake(str(tmp_path / "lake")), [NOW], itertools.count()
     with serve(world=world, clock=lambda: now[0], limits=UNLIMITED) as api:
 
@@ -272,7 +273,7 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
         left = load_progress(lake, MEASUREMENTS, RUN, HOUR)
         assert left.pieces == len(cassettes(lake)) == 3
         now[0] = NOW + timedelta(hours=30)
-        monkeypatch.setattr(module, "PART_ROWS", 2500)  # so that fewer pieces are written than there were
+        monkeypatch.setattr(landing_room, "PART_ROWS", 2500)  # so that fewer pieces are written than there were
         extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN)
     assert len(cassettes(lake)) == 2
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")))
@@ -285,7 +286,7 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
 def test_a_window_that_was_recorded_in_part_says_so(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool, said: str
 ) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake, count = recorded(world, tmp_path / "lake"), itertools.count()
     whole = Window(HOUR.start - timedelta(hours=1), HOUR.start)
 
@@ -316,7 +317,7 @@ def test_a_change_of_the_decoding_is_caught_and_named(
         swapped = pc.utf8_swapcase(found.batch.column(at))
         return replace(found, batch=found.batch.set_column(at, "quality_flag", swapped))
 
-    monkeypatch.setattr(decode_room, "decode", changed)
+    monkeypatch.setattr(listing_room, "decode", changed)
     windows = replay(lake, RUN, Lake(str(tmp_path / "into")))
     assert [bool(one.said) for one in windows] == [False, True, True]
     (line,) = windows[1].said
@@ -337,7 +338,7 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
     *_, gone = replay(lake, RUN, Lake(str(tmp_path / "fewer")), resources=fewer)
     assert gone.said == ("ApiError: plants is no longer declared",)
     monkeypatch.setattr(
-        decode_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+        listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
     assert "a window is listed again where its rows are not as many as the source counts" in lost.said[0]
@@ -352,7 +353,7 @@ def test_lost_rows_are_named_where_the_source_does_not_count(
         extract_all(client_of(api), lake, [Due("measurements", HOUR, None)], RUN, 1, resources=uncounted)
     rows = lake.manifest(lake.list("raw/measurements/_manifests")[0]).received
     monkeypatch.setattr(
-        decode_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+        listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")), resources=uncounted)
     assert window.said[0] == f"received: {rows} then, {rows - (window.replies)} now"
@@ -494,7 +495,7 @@ def test_a_head_that_asks_for_too_much_memory_is_refused(sizes: dict[str, int]) 
 def test_a_cassette_of_another_window_or_a_missing_piece_is_refused(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake = recorded(world, tmp_path / "lake")
     measured = [key for key in cassettes(lake) if "/measurements/" in key]
     one, other = sorted({key[: -len("-00000.zst")] for key in measured})
@@ -510,6 +511,7 @@ def test_a_cassette_of_another_window_or_a_missing_piece_is_refused(
 def test_the_command(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[[], None]
 ) -> None:
+
     lake = recorded(world, tmp_path / "lake")
     for name in [name for name in os.environ if name.startswith("SMARTSENSOR_")]:
         monkeypatch.delenv(name)  # neither an API nor credentials are needed

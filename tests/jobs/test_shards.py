@@ -20,7 +20,7 @@ from spark.cluster import executors
 from test_spark_extract import spark  # noqa: F401  (a fixture)
 
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.jobs import landing as module
+from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs import shards as shards_room
 from smartsensor.jobs.extract import Callbacks, extract
 from smartsensor.jobs.extraction import close, extract_all
@@ -34,6 +34,7 @@ from smartsensor.lake.store import LakeError, NotFound
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator import fleet as fleet_module
 from smartsensor.simulator import reference as reference_room
+from smartsensor.simulator import world as world_room
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -214,7 +215,7 @@ class Skewed(fleet_module.Machines):
 def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_module, "Machines", Skewed)
+    monkeypatch.setattr(world_room, "Machines", Skewed)
     lake, seen = Lake(str(tmp_path)), list[Due]()
 
     def land(*words: Any) -> Landed:
@@ -382,7 +383,7 @@ def test_how_a_window_was_begun_is_no_obstacle(
     begun: str,
 ) -> None:
     "Begun plainly it goes on plainly, from its cursor; begun in shards it may end plainly."
-    monkeypatch.setattr(module, "PART_ROWS", 400)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 400)
     lake = Lake(str(tmp_path))
     first, second = (RESOURCES, SPLIT) if begun == "plainly" else (SPLIT, RESOURCES)
     with (
@@ -407,9 +408,8 @@ import itertools, json, os, sys
 from dataclasses import replace
 sys.path.insert(0, sys.argv[1])
 from job import counted
-from smartsensor.jobs import landing as module
+from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs import extraction as extraction_room
-from smartsensor.jobs import shards as shards_room
 from smartsensor.jobs.plan import Due
 from smartsensor.source.http import Client
 from smartsensor.config import ApiSettings; from smartsensor.config import Secret
@@ -428,7 +428,7 @@ def run(root, step):
         count = itertools.count(1)
         for name in ("create", "put", "upload", "delete"):
             setattr(Folder, name, counted(count, step, getattr(Folder, name)))
-        module.PART_ROWS, module.GROUP_ROWS = 500, 200
+        landing_room.PART_ROWS, landing_room.GROUP_ROWS = 500, 200
         client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=80))
         due = [Due("measurements", Window(instant(start), instant(end)), 3450)]
         small = {**RESOURCES, "measurements": replace(MEASUREMENTS, shard=1000)}
@@ -454,7 +454,7 @@ print(json.dumps(codes))
 @pytest.mark.parametrize("every", ["each", "again"])
 def test_a_kill_at_each_write_ends_with_the_same_bytes(api: Running, tmp_path: Path, every: str) -> None:
     settings = (api.base_url, api.client_id, api.client_secret, *HOUR.bounds)
-    kills = str(Path(__file__).parent / "kills")
+    kills = str(Path(__file__).parents[1] / "kills")
     command = [sys.executable, "-c", KILLS, kills, str(tmp_path / "killed"), *settings, every]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -114,9 +114,9 @@ def test_two_attempts_at_one_window_leave_one_set_of_files(api: Running, tmp_pat
     assert manifests[0].received == sum(part.rows for part in manifests[0].parts) > 0
 
 
-def task(api: Running, desk: RateServerAddress, lake: Lake) -> module._Task:
+def task(api: Running, desk: RateServerAddress, lake: Lake) -> module.ExecutorTask:
     settings = ApiSettings(api.base_url, api.token_url, api.client_id, Secret(""), max_attempts=2)
-    return module._Task(settings, lake, RUN, 2, desk, dict(RESOURCES), 1, False, time.time())
+    return module.ExecutorTask(settings, lake, RUN, 2, desk, dict(RESOURCES), 1, False, time.time())
 
 
 def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path: Path, on_threads: Lake) -> None:
@@ -384,7 +384,7 @@ def test_the_same_s3_addresses_work_in_spark_and_in_python(spark: Any, bucket: P
 @pytest.mark.slow
 def test_a_straggler_is_speculated_and_no_row_comes_twice(tmp_path: Path, on_threads: Lake) -> None:
     "The copy of a task that hangs lands what the task would have; its own parts have another name."
-    script = Path(__file__).parent / "spark" / "straggler.py"
+    script = Path(__file__).parents[1] / "spark" / "straggler.py"
     ended = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert json.loads(ended.stdout) == {"windows": len(DUE), "struck": 1}

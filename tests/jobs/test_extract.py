@@ -13,7 +13,7 @@ import pytest
 
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import extract as extract_room
-from smartsensor.jobs import landing as module
+from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close, extract_all
 from smartsensor.jobs.landing import load_progress
@@ -59,8 +59,8 @@ def tree(root: Path) -> dict[str, str]:
 KILLED = """
 import itertools, os, signal, sys
 from datetime import timedelta
+from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs import extract as extract_room
-from smartsensor.jobs import landing as module
 from smartsensor.jobs import extraction as extraction_room
 from smartsensor.jobs.plan import Due
 from smartsensor.source.http import Client
@@ -81,7 +81,7 @@ def counted(function):
 
 for name in ("create", "put", "upload", "delete"):
     setattr(Folder, name, counted(getattr(Folder, name)))
-module.PART_ROWS, module.GROUP_ROWS = 900, 400
+landing_room.PART_ROWS, landing_room.GROUP_ROWS = 900, 400
 client = Client(ApiSettings(base_url, base_url + "/oauth2/token", client_id, Secret(secret), page_limit=200))
 whole = Window(instant(start), instant(end))
 due = [Due("measurements", window, None) for window in cut(whole, timedelta(minutes=30))]
@@ -131,7 +131,7 @@ def test_one_kill_and_a_restart_end_with_the_same_bytes(api: Running, tmp_path: 
 
 
 def test_a_long_window_goes_on_from_its_cursor(api: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake, client = Lake(str(tmp_path)), client_of(api, page_limit=300)
     sent: list[str] = []
     send = client.get
@@ -157,7 +157,7 @@ def test_a_long_window_goes_on_from_its_cursor(api: Running, tmp_path: Path, mon
 def test_a_cursor_that_expired_restarts_its_window_only(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PART_ROWS", 900)
+    monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     now = [NOW]
     with serve(world=world, clock=lambda: now[0], limits=UNLIMITED) as api:
         lake, client = Lake(str(tmp_path)), client_of(api, page_limit=300)
@@ -234,7 +234,7 @@ def test_each_resource_lands_as_the_truth_has_it(api: Running, world: World, tmp
 def test_extraction_does_not_import_pandas(api: Running, tmp_path: Path) -> None:
     command = [
         sys.executable,
-        str(Path(__file__).parent / "bench" / "ours.py"),
+        str(Path(__file__).parents[1] / "bench" / "ours.py"),
         api.base_url,
         api.client_id,
         api.client_secret,
