@@ -23,7 +23,7 @@ from .store import TEMPORARY, Entry, LakeError, NotFound, checked_key
 
 # %% ../../nbs/lake/16_bucket.ipynb #1ccd3517
 _DENIED = "access is denied: this role needs s3:GetObject, PutObject, DeleteObject and ListBucket on this prefix, and the use of its KMS key"
-_UNWELL = "S3 throttles, or is unwell: run again later; what was written before is whole"
+_UNAVAILABLE = "S3 throttles, or is unwell: run again later; what was written before is whole"
 _KEYS = (
     "the AWS credentials are missing, wrong or have expired: renew them (AWS_PROFILE, AWS_ACCESS_KEY_ID, or the role)"
 )
@@ -31,7 +31,7 @@ _S3_ADVICE: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket: make it (terraform apply), or mend SMARTSENSOR_LAKE",
     **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "KMS.AccessDeniedException", "403"), _DENIED),
     **dict.fromkeys(
-        ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504"), _UNWELL
+        ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504"), _UNAVAILABLE
     ),
     **dict.fromkeys(
         (
@@ -104,7 +104,7 @@ def s3_filesystem() -> pafs.FileSystem:
     return pafs.S3FileSystem(**more)
 
 # %% ../../nbs/lake/16_bucket.ipynb #febff598
-_READS = 4  # attempts at a body: botocore retries what fails before the first byte of it only
+_READ_ATTEMPTS = 4  # attempts at a body: botocore retries what fails before the first byte of it only
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class BucketReads:
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
         with _lake_errors(self.uri(key)):
-            for _ in range(_READS - 1):
+            for _ in range(_READ_ATTEMPTS - 1):
                 with contextlib.suppress(HTTPClientError, IncompleteReadError):  # the connection broke off
                     return self._body(key)
             return self._body(key)
@@ -236,7 +236,7 @@ class BucketLists(BucketReads):
 
 # %% ../../nbs/lake/16_bucket.ipynb #3a8b6ebf
 LARGE = 64 << 20  # bytes; from here on an object goes up in parts
-_WRITERS = 10  # times that a 409 is asked again
+_CREATE_ATTEMPTS = 10  # times that a 409 is asked again
 
 
 def _create_in_parts(client: Any, name: Mapping[str, str], kind: Mapping[str, str], data: bytes) -> None:
@@ -261,7 +261,7 @@ class Bucket(BucketLists):
         "Make an object, or say (False) that it is there."
         from botocore.exceptions import ClientError
 
-        for attempt in range(_WRITERS):
+        for attempt in range(_CREATE_ATTEMPTS):
             try:
                 with _lake_errors(self.uri(key)):
                     self._create(key, data)
@@ -275,7 +275,7 @@ class Bucket(BucketLists):
                 if said["HTTPStatusCode"] != 409:  # 409: another conditional write is under way; neither has won yet
                     raise
             self.sleep(random.random() * 0.05 * 2.0**attempt)
-        raise LakeError(f"{self.uri(key)}: {_WRITERS} times in a row another writer was at it; run again")
+        raise LakeError(f"{self.uri(key)}: {_CREATE_ATTEMPTS} times in a row another writer was at it; run again")
 
     def _create(self, key: str, data: bytes) -> None:
         if len(data) >= LARGE:

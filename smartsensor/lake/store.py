@@ -51,7 +51,7 @@ _ADVICE = {
 }
 
 
-def _raise(error: OSError, path: Path, writing: bool) -> NoReturn:
+def _raise_lake_error(error: OSError, path: Path, writing: bool) -> NoReturn:
     if error.errno == errno.ENOENT and not writing:
         raise NotFound(f"there is no {path}") from error
     raise LakeError(f"{path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}") from error
@@ -114,7 +114,7 @@ def file_errors(path: Path, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _raise(error, path, writing)
+        _raise_lake_error(error, path, writing)
 
 
 @contextlib.contextmanager
@@ -140,13 +140,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _entry(root: Path, path: Path) -> Iterator[Entry]:
+def _entry_of(root: Path, path: Path) -> Iterator[Entry]:
     with contextlib.suppress(FileNotFoundError):  # moved or removed since it was listed
         said = path.stat()
         yield Entry(path.relative_to(root).as_posix(), said.st_size, datetime.fromtimestamp(said.st_mtime, UTC))
 
 
-def _denied(error: OSError) -> None:
+def _raise_denied(error: OSError) -> None:
     "os.walk leaves out what it may not list: a lake that looks empty would be read anew."
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
@@ -200,13 +200,15 @@ class FolderReads:
     def entries(self, prefix: str) -> Sequence[Entry]:
         "What lies below a folder, sorted."
         with file_errors(self.path(prefix)):
-            return [entry for key in self.list(prefix) for entry in _entry(self.root, self.path(key))]
+            return [entry for key in self.list(prefix) for entry in _entry_of(self.root, self.path(key))]
 
     def list(self, prefix: str) -> list[str]:
         "Keys below a folder, sorted."
         start, cut = self.path(prefix), len(f"{self.root}/")
         with file_errors(start):
-            return sorted(f"{at}/{name}"[cut:] for at, _, names in os.walk(start, onerror=_denied) for name in names)
+            return sorted(
+                f"{at}/{name}"[cut:] for at, _, names in os.walk(start, onerror=_raise_denied) for name in names
+            )
 
 # %% ../../nbs/lake/15_store.ipynb #f3cae589
 class Folder(FolderReads):

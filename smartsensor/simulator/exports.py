@@ -24,12 +24,12 @@ from fastapi.responses import Response
 from .fleet import FIELDS, FOREVER, INCREMENTAL
 from .telemetry import dump, stamp
 from .world import Query, World, count_rows, page_rows
-from .faults import _ROW_FAULTS, Fault, Problem
+from .faults import ROW_FAULTS, Fault, Problem
 from .state import Api, Exports, Job, Token
-from .pages import TruncatedReply, _drift, _filter, _number, read_query
+from .pages import TruncatedReply, apply_row_faults, parse_filter, parse_whole_number, read_query
 
 # %% ../../nbs/simulator/55_exports.ipynb #fbc5a1cb
-def _export_parts(world: World, query: Query, plants: Sequence[tuple[str, int]], size: int) -> Iterator[bytes]:
+def _export_chunks(world: World, query: Query, plants: Sequence[tuple[str, int]], size: int) -> Iterator[bytes]:
     "Rows as lines of JSON, a file's worth at a time; with several plants one after the other."
     for plant in [[one] for one in plants] or [[]]:
         after, more, mine = None, True, replace(query, filters=tuple(plant))
@@ -42,15 +42,15 @@ def _export_parts(world: World, query: Query, plants: Sequence[tuple[str, int]],
                 yield lines
 
 
-def _drifted(resource: str, lines: bytes, faults: Mapping[str, Fault]) -> bytes:
+def _apply_faults(resource: str, lines: bytes, faults: Mapping[str, Fault]) -> bytes:
     "Lines of JSON with what the row faults do to them."
-    if not faults.keys().isdisjoint(_ROW_FAULTS):
-        page = _drift(resource, b'{"data":[%b]}' % lines.strip().replace(b"\n", b","), faults)
+    if not faults.keys().isdisjoint(ROW_FAULTS):
+        page = apply_row_faults(resource, b'{"data":[%b]}' % lines.strip().replace(b"\n", b","), faults)
         lines = b"".join(dump(row) + b"\n" for row in json.loads(page)["data"])
     return b"\n".join(reversed(lines.strip().split(b"\n"))) + b"\n" if "export_unordered" in faults else lines
 
 
-def _encoded(resource: str, lines: bytes, form: str, drifted: bool) -> bytes:
+def _encode_lines(resource: str, lines: bytes, form: str, drifted: bool) -> bytes:
     "Lines of JSON in another format: CSV with quoted texts, or Parquet with times in milliseconds."
     if form == "ndjson":
         return lines
@@ -76,9 +76,11 @@ def _encoded(resource: str, lines: bytes, form: str, drifted: bool) -> bytes:
 def make_files(exports: Exports, job: Job, plants: Sequence[tuple[str, int]]) -> None:
     "Write the files of a job, then list them."
     files: list[dict[str, Any]] = []
-    form, drifted = job.wish["format"], not job.faults.keys().isdisjoint(_ROW_FAULTS)
-    for number, lines in enumerate(_export_parts(exports.world, job.query, plants, exports.limits.export_file_rows), 1):
-        data = _encoded(job.query.resource, _drifted(job.query.resource, lines, job.faults), form, drifted)
+    form, drifted = job.wish["format"], not job.faults.keys().isdisjoint(ROW_FAULTS)
+    for number, lines in enumerate(
+        _export_chunks(exports.world, job.query, plants, exports.limits.export_file_rows), 1
+    ):
+        data = _encode_lines(job.query.resource, _apply_faults(job.query.resource, lines, job.faults), form, drifted)
         data = gzip.compress(data, 1, mtime=0) if job.wish["compression"] == "gzip" else data
         name = f"f{number:04d}"
         (exports.folder / f"{job.export_id}-{name}").write_bytes(data)
@@ -101,7 +103,7 @@ def post_export(api: Api, token: Token, key: str | None, body: bytes, faults: Ma
             raise Problem(429, "concurrent_exports", many, wait, title="concurrent_exports")
         times = {"updated_since": wish["from"], "updated_before": wish["to"]}
         query = read_query(api, wish["resource"], times, now)
-        plants = [_filter(wish["resource"], "plant_id", plant) for plant in wish["plant_ids"]]
+        plants = [parse_filter(wish["resource"], "plant_id", plant) for plant in wish["plant_ids"]]
         known = jobs.keys[token.client_id, key] = f"exp_{len(jobs.jobs) + 1:05d}_{secrets.token_hex(3)}"
         job = jobs.jobs[known] = Job(known, token.client_id, wish, query, now, faults)
         jobs.cost["created"] += 1
@@ -140,7 +142,7 @@ def _export_request(body: bytes) -> dict[str, Any]:
     return wish
 
 # %% ../../nbs/simulator/55_exports.ipynb #c874deb0
-def _job_of(api: Api, token: Token, export_id: str) -> Job:
+def _find_job(api: Api, token: Token, export_id: str) -> Job:
     job = api.exports.jobs.get(export_id)
     if job is None or job.client_id != token.client_id:
         raise Problem(404, "export_not_found", "There is no such export.")
@@ -154,7 +156,7 @@ def _job_body(api: Api, job: Job, base: str) -> dict[str, Any]:
     began = job.created + int(limits.export_queue_s * 1000)
     ends, lives = began + int(limits.export_run_s * 1000), limits.export_lifetime_s * 1000
     over, good = status not in ("queued", "running"), status == "succeeded"
-    files = [_minted(api, job, file, base) for file in job.files or []] if good else []
+    files = [_signed_file(api, job, file, base) for file in job.files or []] if good else []
     rows = sum(file["rows"] for file in files)
     if "export_wrong_rows" in job.faults and files:
         files[0] |= {"rows": files[0]["rows"] + job.faults["export_wrong_rows"].value}
@@ -171,7 +173,7 @@ def _job_body(api: Api, job: Job, base: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _minted(api: Api, job: Job, file: Mapping[str, Any], base: str) -> dict[str, Any]:
+def _signed_file(api: Api, job: Job, file: Mapping[str, Any], base: str) -> dict[str, Any]:
     expires = api.now() + api.limits.url_lifetime_s * 1000
     signature = api.exports.sign(job.export_id, file["file_id"], expires)
     url = f"{base}/exports/{job.export_id}/files/{file['file_id']}?expires={expires}&signature={signature}"
@@ -180,7 +182,7 @@ def _minted(api: Api, job: Job, file: Mapping[str, Any], base: str) -> dict[str,
 
 def get_export(api: Api, token: Token, export_id: str, base: str) -> Response:
     "GET /exports/{id}."
-    job = _job_of(api, token, export_id)
+    job = _find_job(api, token, export_id)
     job.polls += 1
     api.exports.cost["polls"] += 1
     told = _job_body(api, job, base)
@@ -201,7 +203,7 @@ def delete_export(api: Api, token: Token, export_id: str) -> Response:
 def get_file(api: Api, request: Request, export_id: str, file_id: str, faults: Mapping[str, Fault]) -> Response:
     "GET a pre-signed address: no token; a range if one is asked for."
     given, exports = request.query_params, api.exports
-    expires = _number("expires", given.get("expires", ""), 0, FOREVER)
+    expires = parse_whole_number("expires", given.get("expires", ""), 0, FOREVER)
     signature = given.get("signature", "")
     if not hmac.compare_digest(signature, exports.sign(export_id, file_id, expires)):
         raise Problem(403, "bad_signature", "This address was not issued by us.")
@@ -215,7 +217,7 @@ def get_file(api: Api, request: Request, export_id: str, file_id: str, faults: M
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     if "export_corrupt" in faults:
         data = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
-    reply = _ranged(data, request.headers.get("range", ""), request.headers.get("if-range", etag) == etag, etag)
+    reply = _byte_range(data, request.headers.get("range", ""), request.headers.get("if-range", etag) == etag, etag)
     exports.cost["downloads"] += 1
     exports.cost["bytes"] += len(reply.body)
     if "export_url_expires" in faults:
@@ -224,7 +226,7 @@ def get_file(api: Api, request: Request, export_id: str, file_id: str, faults: M
     return reply
 
 
-def _ranged(data: bytes, asked: str, same: bool, etag: str) -> Response:
+def _byte_range(data: bytes, asked: str, same: bool, etag: str) -> Response:
     "All of a file, or the rest of it from a byte on."
     headers, kind, wanted = (
         {"ETag": etag, "Accept-Ranges": "bytes"},

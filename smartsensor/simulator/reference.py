@@ -19,8 +19,8 @@ from smartsensor.simulator.fleet import (
     KINDS,
     MINUTE,
     NAMEPLATE,
-    _ASSET_TYPES,
-    _SITES,
+    ASSET_TYPES,
+    SITES,
     Fleet,
     Machines,
 )
@@ -44,7 +44,7 @@ def _organizations(fleet: Fleet, m: Machines, now: int) -> list[dict[str, Any]]:
 def _plants(fleet: Fleet, m: Machines, now: int) -> list[dict[str, Any]]:
     rows = []
     for n in range(fleet.plants):
-        name, city, country, latitude, longitude, zone, _, industry = _SITES[n % len(_SITES)]
+        name, city, country, latitude, longitude, zone, _, industry = SITES[n % len(SITES)]
         row: dict[str, Any] = {
             "plant_id": f"plt-{n + 1:02d}",
             "organization_id": f"org-{n % fleet.organizations + 1:02d}",
@@ -66,7 +66,7 @@ def _measurement_types(fleet: Fleet, m: Machines, now: int) -> list[dict[str, An
 
 # %% ../../nbs/simulator/50_reference.ipynb #f6704b96
 def _nameplate(m: Machines, n: int) -> dict[str, float | None]:
-    if _ASSET_TYPES[n % 5] == "bearing":
+    if ASSET_TYPES[n % 5] == "bearing":
         return dict.fromkeys(NAMEPLATE)
     hertz = None if n % 9 == 4 else 50.0
     return dict(zip(NAMEPLATE, (400.0, float(m.amps[n]), float(m.speed[n]), float(m.power[n]), hertz), strict=True))
@@ -76,7 +76,7 @@ def _assets(fleet: Fleet, m: Machines, now: int) -> list[dict[str, Any]]:
     start, rows, everyone = to_ms(fleet.origin), [], np.arange(fleet.assets)
     wear = m.wear(everyone, np.full(fleet.assets, now)).tolist()
     for n in range(fleet.assets):
-        type_, gone = _ASSET_TYPES[n % 5], n >= m.live
+        type_, gone = ASSET_TYPES[n % 5], n >= m.live
         health = "undefined" if gone else "healthy" if wear[n] < 0.75 else "weak" if wear[n] < 0.9 else "critical"
         synced = None if gone else now - (now - n * 7 * MINUTE) % HOUR
         row: dict[str, Any] = {"asset_id": f"ast-{n + 1:04d}", "plant_id": f"plt-{m.asset_plant[n] + 1:02d}"}

@@ -34,7 +34,7 @@ from .telemetry import stamp, to_ms
 from .world import Query, World, blocks, count_rows
 from .faults import TOKEN_PATH, Clock, FaultPlan, Problem
 from .state import Account, Api, Limits
-from .pages import _next, _page_body, _page_of, _pagination
+from .pages import next_cursor, page_body, read_page, pagination_body
 from .app import create_app
 
 # %% ../../nbs/simulator/57_server.ipynb #ed3bfeff
@@ -60,7 +60,7 @@ class Running:
 
 # %% ../../nbs/simulator/57_server.ipynb #d5b56e4a
 _BEARER = re.compile(rb"\r\nauthorization: *bearer +(\S+)\r\n", re.IGNORECASE)
-_ZONE = b"GET /v1/measurements?"
+_FAST_PATH = b"GET /v1/measurements?"
 
 
 def fast_page(
@@ -68,19 +68,19 @@ def fast_page(
     data: bytes,  # what came over the connection
 ) -> tuple[bytes, bytes] | None:  # head and body; None: let the application answer
     "Answer a lone GET of a page of measurements that has a good token."
-    if not data.startswith(_ZONE) or data.find(b"\r\n\r\n") != len(data) - 4:
+    if not data.startswith(_FAST_PATH) or data.find(b"\r\n\r\n") != len(data) - 4:
         return None
     bearer = _BEARER.search(data)
     token = api.tokens.get(bearer[1].decode()) if bearer else None
     if token is None or token.expires <= api.now() or "telemetry.read" not in token.scopes:
         return None
-    given = dict(parse_qsl(data[len(_ZONE) : data.index(b" ", len(_ZONE))].decode()))
+    given = dict(parse_qsl(data[len(_FAST_PATH) : data.index(b" ", len(_FAST_PATH))].decode()))
     try:
-        walk, rows, limit, now = _page_of(api, "measurements", given)
+        walk, rows, limit, now = read_page(api, "measurements", given)
     except Problem:
         return None  # the application words it
     request_id = api.next_id()
-    body = _page_body(rows.data, _pagination(_next(api, walk, rows, now, {}), limit), walk.query, request_id)
+    body = page_body(rows.data, pagination_body(next_cursor(api, walk, rows, now, {}), limit), walk.query, request_id)
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n\r\n"
     api.log["GET", "/measurements", 200] += 1
     return head.encode(), body
@@ -112,7 +112,7 @@ class Connection(H11Protocol):  # type: ignore[misc]
             self.transport.write(part)
 
 # %% ../../nbs/simulator/57_server.ipynb #9c2e22f5
-def _listen(host: str, port: int) -> socket.socket:
+def _open_socket(host: str, port: int) -> socket.socket:
     # TCP by name: asyncio turns off the delay of small writes only for sockets that say so, and 40 ms a reply is what it costs
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,7 +125,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server(app: FastAPI, lane: bool = False) -> uvicorn.Server:
+def _uvicorn_server(app: FastAPI, lane: bool = False) -> uvicorn.Server:
     protocol = cast(Any, partial(Connection, lane=app.state.api if lane else None))
     config = uvicorn.Config(
         app, http=protocol, proxy_headers=False, ws="none", lifespan="off", access_log=False, log_level="warning", date_header=False,
@@ -147,8 +147,8 @@ def serve(
 ) -> Iterator[Running]:
     "Serve on 127.0.0.1 from a thread of this process until the block ends."
     app = create_app(world or World(fleet or Fleet()), clock, limits, plan, accounts, latency_s)
-    listener = _listen("127.0.0.1", port)  # connections queue from here on, so there is nothing to wait for
-    server = _server(app)
+    listener = _open_socket("127.0.0.1", port)  # connections queue from here on, so there is nothing to wait for
+    server = _uvicorn_server(app)
     thread = threading.Thread(target=server.run, args=([listener],), name="simulator", daemon=True)
     thread.start()
     try:
@@ -160,7 +160,7 @@ def serve(
         listener.close()
 
 # %% ../../nbs/simulator/57_server.ipynb #7798541c
-def _arguments() -> argparse.ArgumentParser:
+def _argument_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="smartsensor simulate",
         usage="%(prog)s [options]; --help lists them",
@@ -197,7 +197,7 @@ def _arguments() -> argparse.ArgumentParser:
     return p
 
 # %% ../../nbs/simulator/57_server.ipynb #386f7b72
-def _bench(fleet: Fleet, rows: int, cache_bytes: int, now: datetime) -> tuple[World, dict[str, Any]]:
+def _bench_world(fleet: Fleet, rows: int, cache_bytes: int, now: datetime) -> tuple[World, dict[str, Any]]:
     "A fleet that measures so many rows in a day, all of them rendered before the first request."
     fleet = replace(fleet, interval_s=max(1, int(fleet.sensors * len(KINDS) * 86_400 / rows)))
     world = World(fleet, max(cache_bytes, rows * 800 + (64 << 20)))
@@ -209,14 +209,14 @@ def _bench(fleet: Fleet, rows: int, cache_bytes: int, now: datetime) -> tuple[Wo
     return world, {"rows": count_rows(world, query), **window}
 
 
-def _faults(path: Path) -> FaultPlan:
+def _load_plan(path: Path) -> FaultPlan:
     try:
         return FaultPlan.load(path)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"--faults {path}: no plan of faults ({type(error).__name__}: {error})") from error
 
 
-def _say_ready(running: Running, target: str) -> None:
+def _announce(running: Running, target: str) -> None:
     text = json.dumps({**asdict(running), "token_url": running.token_url}) + "\n"
     if target == "-":
         sys.stdout.write(text)
@@ -236,16 +236,16 @@ def _end_with_input(server: uvicorn.Server) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     "Serve until interrupted; the command line of `python -m smartsensor.simulator.server.server`."
-    arguments = _arguments()
+    arguments = _argument_parser()
     try:
-        return _serve_from(arguments.parse_args(argv))
+        return _serve(arguments.parse_args(argv))
     except (OSError, ValueError) as error:
         arguments.error(str(error))  # ends with 2
     except KeyboardInterrupt:
         return 130
 
 
-def _serve_from(a: argparse.Namespace) -> int:  # OSError, ValueError: an argument that can't be served
+def _serve(a: argparse.Namespace) -> int:  # OSError, ValueError: an argument that can't be served
     fleet = Fleet(a.seed, a.organizations, a.plants, a.assets, a.sensors, a.interval_s, unindexed=a.unindexed)
     limits = Limits(
         burst=a.burst, sustained=a.sustained, token_lifetime_s=a.token_lifetime_s,
@@ -255,18 +255,18 @@ def _serve_from(a: argparse.Namespace) -> int:  # OSError, ValueError: an argume
     clock = Clock(a.clock_start, 0.0 if a.bench_rows else a.clock_speed)
     world, bench = World(fleet, a.cache_mb << 20), None
     if a.bench_rows:
-        world, bench = _bench(fleet, a.bench_rows, a.cache_mb << 20, clock())
+        world, bench = _bench_world(fleet, a.bench_rows, a.cache_mb << 20, clock())
     account = Account(a.client_id, os.environ.get("SMARTSENSOR_SIMULATOR_SECRET", Account().client_secret))
-    plan = _faults(a.faults) if a.faults else FaultPlan()
+    plan = _load_plan(a.faults) if a.faults else FaultPlan()
     app = create_app(world, clock, limits, plan, (account,), a.latency_ms / 1000)
-    listener, server = _listen("127.0.0.1", a.port), _server(app, lane=bench is not None)
+    listener, server = _open_socket("127.0.0.1", a.port), _uvicorn_server(app, lane=bench is not None)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     if a.until_eof:
         threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
     if a.ready_file != "-":
         print(f"SmartSensor API: {base}/v1   described at {base}/docs   client {account.client_id}", file=sys.stderr)
     if a.ready_file:
-        _say_ready(Running(base + "/v1", account.client_id, account.client_secret, os.getpid(), bench), a.ready_file)
+        _announce(Running(base + "/v1", account.client_id, account.client_secret, os.getpid(), bench), a.ready_file)
     server.run([listener])
     return 0
 

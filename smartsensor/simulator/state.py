@@ -220,14 +220,14 @@ class Api:
         return cast(tuple[list[Position], list[dict[str, Any]]], made)
 
 # %% ../../nbs/simulator/53_state.ipynb #b1c50307
-def _refusal(status: int, error: str, description: str) -> Response:
+def _token_refusal(status: int, error: str, description: str) -> Response:
     headers = {"Cache-Control": "no-store"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="smartsensor"'
     return Response(dump({"error": error, "error_description": description}), status, headers, "application/json")
 
 
-def _basic(request: Request) -> tuple[str, str] | None:
+def _basic_credentials(request: Request) -> tuple[str, str] | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -241,18 +241,18 @@ def _basic(request: Request) -> tuple[str, str] | None:
 async def grant_token(api: Api, request: Request, faults: Mapping[str, Fault]) -> Response:
     "POST /oauth2/token."
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return _refusal(400, "invalid_request", "The body must be application/x-www-form-urlencoded.")
+        return _token_refusal(400, "invalid_request", "The body must be application/x-www-form-urlencoded.")
     form = {name: values[0] for name, values in parse_qs((await request.body()).decode(errors="replace")).items()}
-    client_id, secret = _basic(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+    client_id, secret = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
     account = api.accounts.get(client_id)
     good = account is not None and hmac.compare_digest(account.client_secret.encode(), secret.encode())
     if account is None or not good or "invalid_client" in faults:
-        return _refusal(401, "invalid_client", "Unknown client or wrong secret.")
+        return _token_refusal(401, "invalid_client", "Unknown client or wrong secret.")
     if form.get("grant_type") != "client_credentials":
-        return _refusal(400, "unsupported_grant_type", "Only client_credentials is supported.")
+        return _token_refusal(400, "unsupported_grant_type", "Only client_credentials is supported.")
     scopes = tuple(form.get("scope", " ".join(account.scopes)).split())
     if not set(scopes) <= set(account.scopes):
-        return _refusal(400, "invalid_scope", f"This client may ask for: {' '.join(account.scopes)}.")
+        return _token_refusal(400, "invalid_scope", f"This client may ask for: {' '.join(account.scopes)}.")
     name = secrets.token_urlsafe(24)
     api.tokens[name] = Token(client_id, scopes, api.now() + 1000 * api.limits.token_lifetime_s)
     body = {

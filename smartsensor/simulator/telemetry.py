@@ -23,7 +23,7 @@ from smartsensor.simulator.fleet import (
     KINDS,
     MINUTE,
     STEP,
-    _PHYSICS,
+    PHYSICS,
     Fleet,
     Floats,
     Ints,
@@ -193,7 +193,7 @@ class Readings(NamedTuple):
 def _true_values(source: Measurements, ids: Ints, measured: Ints) -> Floats:
     sensor, kind = (ids >> 4) & 0xFFFFF, ids & 15
     value = np.empty(len(ids))
-    for number, physics in enumerate(_PHYSICS, 1):
+    for number, physics in enumerate(PHYSICS, 1):
         at = np.flatnonzero(kind == number)
         if at.size:
             asset = source.machines.sensor_asset[sensor[at]]
@@ -225,7 +225,7 @@ def readings(
     return Readings(measured, received, np.where(null, np.nan, value), np.where(null & ~revised, 2, flag))
 
 # %% ../../nbs/simulator/49_telemetry.ipynb #32795c7a
-_ROW = (
+_ROW_FORMAT = (
     '{"measurement_id":"ms_%014x%s%d,"value":%s,"quality_flag":"%s","measured_at":"%s","received_at":"%s",'
     '"updated_at":"%s","revision":%d}'
 )
@@ -242,7 +242,7 @@ class MeasurementSource(Measurements):
         flags = map(FLAGS.__getitem__, r.flag.tolist())
         times = (stamps(r.measured), stamps(r.received), stamps(v.updated))
         cells = zip(v.ids.tolist(), names, (v.ids & 15).tolist(), values, flags, *times, v.rev.tolist(), strict=True)
-        return [(_ROW % row).encode() for row in cells]
+        return [(_ROW_FORMAT % row).encode() for row in cells]
 
     def columns(self, v: Variants) -> dict[str, Any]:
         "Columns, times in microseconds."
@@ -259,7 +259,7 @@ class MeasurementSource(Measurements):
         return columns | {"received_at": r.received * 1000, "updated_at": v.updated * 1000, "revision": v.rev}
 
 # %% ../../nbs/simulator/49_telemetry.ipynb #0dfb4af4
-_EVENTS = (  # type, severity, code, message, hours until closed (least, most; None: at the end of the next service)
+_EVENT_KINDS = (  # type, severity, code, message, hours until closed (least, most; None: at the end of the next service)
     ("warning", 3, "VIB_WARN", "Vibration above the warning level", None),
     ("alarm", 5, "VIB_ALARM", "Vibration above the alarm level", None),
     ("maintenance", 1, "SERVICE", "Service in progress", (3.9, 4.0)),
@@ -297,7 +297,7 @@ class EventSource:
         start = np.where(kind < 3, step * STEP - m.zone_ms[who.asset], (ids >> 36) * DAY)
         within = np.where(kind == 2, 5 * MINUTE, np.where(kind < 2, STEP, DAY))
         opened = start + (within * uniform(s, 310, ids)).astype(np.int64)
-        span = np.array([e[4] or (0.0, 0.0) for e in _EVENTS])[kind]
+        span = np.array([e[4] or (0.0, 0.0) for e in _EVENT_KINDS])[kind]
         hours = span[:, 0] + (span[:, 1] - span[:, 0]) * uniform(s, 311, ids)
         to_service = (m.period[who.asset] - m.position(who.asset, step) + 1) * STEP + start
         closed = np.where(kind < 2, to_service, opened + (hours * HOUR).astype(np.int64))
@@ -335,7 +335,7 @@ def _event_rows(source: EventSource, v: Variants) -> list[dict[str, Any]]:
     opened, _, closed = (t.tolist() for t in source.times(v.ids))
     rows = []
     for n, (i, rev) in enumerate(zip(v.ids.tolist(), v.rev.tolist(), strict=True)):
-        type_, severity, code, message, _span = _EVENTS[(i >> 32) & 15]
+        type_, severity, code, message, _span = _EVENT_KINDS[(i >> 32) & 15]
         sensor = None if who.sensor[n] < 0 else f"sen-{who.sensor[n] + 1:05d}"
         row: dict[str, Any] = {
             "event_id": f"evt_{i:014x}",
