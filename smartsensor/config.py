@@ -69,7 +69,7 @@ class Settings:
     history: timedelta = timedelta(days=3)  # how far back the first run goes
     record: bool = False  # keep every reply of extraction on cassettes, below runs/<run>/cassettes/
 
-# %% ../nbs/00_config.ipynb #164d5d9e
+# %% ../nbs/00_config.ipynb #7732321b
 PREFIX = "SMARTSENSOR_"
 
 
@@ -88,8 +88,12 @@ def _parse_count(text: str) -> int:
 
 def _parse_url(text: str) -> str:
     address = urlsplit(text)
-    here = address.hostname in ("127.0.0.1", "localhost", "::1")
-    if not address.hostname or address.scheme not in (("https", "http") if here else ("https",)) or address.port == 0:
+    on_this_machine = address.hostname in ("127.0.0.1", "localhost", "::1")
+    if (
+        not address.hostname
+        or address.scheme not in (("https", "http") if on_this_machine else ("https",))
+        or address.port == 0
+    ):
         raise ValueError("an https:// address (http:// only on this machine)")
     return text.rstrip("/")
 
@@ -106,7 +110,7 @@ def _parse_engine(text: str) -> str:
         raise ValueError("duckdb or spark")
     return text
 
-
+# %% ../nbs/00_config.ipynb #06e5e8bb
 API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "API_URL": ("base_url", _parse_url),
     "TOKEN_URL": ("token_url", _parse_url),
@@ -131,16 +135,16 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "HISTORY_DAYS": ("history", lambda text: timedelta(days=_parse_number(text))),
     "RECORD": ("record", _parse_flag),
 }
-OTHER_VARIABLES = (
-    "API_SECRET",
-    "PROGRESS",
-    "KMS_KEY",
-    "FENCE",
-    "SIMULATOR_SECRET",
-    "DEBUG",
-)  # the ARN of the credentials; where progress is told; the key of the lake; of a claim; the simulator's own; tracebacks
+OTHER_VARIABLES = (  # read elsewhere
+    "API_SECRET",  # the ARN of the credentials
+    "PROGRESS",  # where progress is written
+    "KMS_KEY",  # the key that encrypts the lake
+    "FENCE",  # the claim of a running job
+    "SIMULATOR_SECRET",  # the simulator's own
+    "DEBUG",  # show tracebacks
+)
 
-# %% ../nbs/00_config.ipynb #e1ddf806
+# %% ../nbs/00_config.ipynb #98c097c2
 def _read_variables(env: Mapping[str, str], table: Mapping[str, tuple[str, Callable[[str], Any]]]) -> dict[str, Any]:
     found = {}
     for variable, (field, read) in table.items():
@@ -167,7 +171,7 @@ def _read_secret(arn: str) -> dict[str, str]:
     except (BotoCoreError, ClientError) as error:
         raise ConfigError(f"{PREFIX}API_SECRET: {arn} can't be read ({error})") from error
 
-
+# %% ../nbs/00_config.ipynb #3d0d48ee
 def debugging(
     env: Mapping[str, str] = os.environ,
 ) -> bool:  # ConfigError
