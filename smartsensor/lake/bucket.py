@@ -114,7 +114,7 @@ def s3_filesystem() -> pafs.FileSystem:
         more |= {"endpoint_override": host, "scheme": scheme, "force_virtual_addressing": False}
     return pafs.S3FileSystem(**more)
 
-# %% ../../nbs/lake/16_bucket.ipynb #85f022a3
+# %% ../../nbs/lake/16_bucket.ipynb #f67763fd
 _READ_ATTEMPTS = 4  # attempts at a body: botocore retries what fails before the first byte of it only
 
 
@@ -129,7 +129,15 @@ def _read_object(client: Any, name: Mapping[str, str]) -> bytes:
             return read()
     return read()
 
-# %% ../../nbs/lake/16_bucket.ipynb #240b3e59
+
+def _check_bucket(client: Any, bucket: str) -> None:
+    try:
+        with _lake_errors(f"s3://{bucket}"):
+            client.head_bucket(Bucket=bucket)
+    except NotFound as error:
+        raise LakeError(f"s3://{bucket}: {_S3_ADVICE['NoSuchBucket']}") from error
+
+# %% ../../nbs/lake/16_bucket.ipynb #2daf7a95
 @dataclass(frozen=True)
 class BucketReads:
     """What a bucket has below a prefix."""
@@ -155,24 +163,16 @@ class BucketReads:
             with _lake_errors(self.uri(key)):
                 self.client.head_object(**self._name(key))
         except NotFound:
-            self._check_bucket(
-                self.bucket_for(key)
-            )  # a HEAD has no body that could tell a missing bucket from a missing object
+            bucket = self.bucket_for(key)  # a HEAD has no body that could tell a missing bucket from a missing object
+            if bucket not in self._existing_buckets:
+                _check_bucket(self.client, bucket)
+                self._existing_buckets.add(bucket)
             return False
         return True
 
     @cached_property
     def _existing_buckets(self) -> set[str]:
         return set()
-
-    def _check_bucket(self, bucket: str) -> None:
-        if bucket not in self._existing_buckets:
-            try:
-                with _lake_errors(f"s3://{bucket}"):
-                    self.client.head_bucket(Bucket=bucket)
-            except NotFound as error:
-                raise LakeError(f"s3://{bucket}: {_S3_ADVICE['NoSuchBucket']}") from error
-            self._existing_buckets.add(bucket)
 
     def bucket_for(self, key: str) -> str:
         "The bucket that a key lies in."

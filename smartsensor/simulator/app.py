@@ -39,38 +39,6 @@ from smartsensor.simulator.pages import (
 )
 from .exports import delete_export, get_export, get_file, post_export
 
-# %% ../../nbs/simulator/56_app.ipynb #3d0b6655
-def _add_exports(app: FastAPI, api: Api) -> None:
-    signed: dict[str, Any] = {
-        "tags": ["exports"],
-        "response_class": Response,
-        "openapi_extra": {"security": [{"oauth2": ["exports.write"]}]},
-    }
-
-    @app.post("/v1/exports", status_code=202, **signed)
-    async def submit(request: Request) -> Response:
-        body, key = await request.body(), request.headers.get("idempotency-key")
-        return await answer(
-            api, request, lambda api, _, t, f, __: post_export(api, cast(Token, t), key, body, f), "exports.write"
-        )
-
-    @app.get("/v1/exports/{export_id}", **signed)
-    async def poll(request: Request, export_id: str) -> Response:
-        base = str(request.base_url) + "v1"
-        return await answer(
-            api, request, lambda api, _, t, *__: get_export(api, cast(Token, t), export_id, base), "exports.write"
-        )
-
-    @app.delete("/v1/exports/{export_id}", status_code=204, **signed)
-    async def clean_up(request: Request, export_id: str) -> Response:
-        return await answer(
-            api, request, lambda api, _, t, *__: delete_export(api, cast(Token, t), export_id), "exports.write"
-        )
-
-    @app.get("/v1/exports/{export_id}/files/{file_id}", tags=["exports"], response_class=Response)
-    async def file(request: Request, export_id: str, file_id: str) -> Response:
-        return await answer(api, request, lambda api, r, _, f, __: get_file(api, r, export_id, file_id, f), None)
-
 # %% ../../nbs/simulator/56_app.ipynb #93904ddb
 Endpoint = Callable[[Api, Request, Token | None, Mapping[str, Fault], str], Response]
 
@@ -140,7 +108,7 @@ def _add_headers(api: Api, reply: Response, client: str, request_id: str) -> Non
     }
     reply.raw_headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
-# %% ../../nbs/simulator/56_app.ipynb #b986f47b
+# %% ../../nbs/simulator/56_app.ipynb #45da6be8
 def _row_schema(resource: str) -> dict[str, Any]:
     plain: dict[str, dict[str, Any]] = {
         **{
@@ -159,7 +127,7 @@ def _row_schema(resource: str) -> dict[str, Any]:
         fields[name] = {**one, "type": [one["type"], "null"]} if kind.endswith("?") else one
     return {"type": "object", "properties": fields, "required": list(fields)}
 
-
+# %% ../../nbs/simulator/56_app.ipynb #71a10f08
 def _describe_endpoint(resource: str, count: bool) -> dict[str, Any]:
     "The OpenAPI of one end point, made from FIELDS."
     names = sorted(allowed_parameters(resource)) + (["as_of"] if count else ["cursor", "limit"])
@@ -189,7 +157,7 @@ def _describe_endpoint(resource: str, count: bool) -> dict[str, Any]:
         },
     }
 
-# %% ../../nbs/simulator/56_app.ipynb #c96b3342
+# %% ../../nbs/simulator/56_app.ipynb #59ad8d43
 def _add_resource(app: FastAPI, api: Api, resource: str) -> None:
     def page(api: Api, request: Request, token: Token | None, faults: Mapping[str, Fault], rid: str) -> Response:
         return send_page(api, resource, request, faults, rid)
@@ -216,7 +184,7 @@ def _add_resource(app: FastAPI, api: Api, resource: str) -> None:
             openapi_extra=extra,
         )
 
-
+# %% ../../nbs/simulator/56_app.ipynb #d3dc98e0
 def _add_session(app: FastAPI, api: Api) -> None:
     @app.post("/v1/oauth2/token", tags=["session"], response_class=Response, openapi_extra=_TOKEN_FORM)
     async def token(request: Request) -> Response:
@@ -247,6 +215,38 @@ _TOKEN_FORM = {
         },
     }
 }
+
+# %% ../../nbs/simulator/56_app.ipynb #3d0b6655
+def _add_exports(app: FastAPI, api: Api) -> None:
+    signed: dict[str, Any] = {
+        "tags": ["exports"],
+        "response_class": Response,
+        "openapi_extra": {"security": [{"oauth2": ["exports.write"]}]},
+    }
+
+    @app.post("/v1/exports", status_code=202, **signed)
+    async def submit(request: Request) -> Response:
+        body, key = await request.body(), request.headers.get("idempotency-key")
+        return await answer(
+            api, request, lambda api, _, t, f, __: post_export(api, cast(Token, t), key, body, f), "exports.write"
+        )
+
+    @app.get("/v1/exports/{export_id}", **signed)
+    async def poll(request: Request, export_id: str) -> Response:
+        base = str(request.base_url) + "v1"
+        return await answer(
+            api, request, lambda api, _, t, *__: get_export(api, cast(Token, t), export_id, base), "exports.write"
+        )
+
+    @app.delete("/v1/exports/{export_id}", status_code=204, **signed)
+    async def clean_up(request: Request, export_id: str) -> Response:
+        return await answer(
+            api, request, lambda api, _, t, *__: delete_export(api, cast(Token, t), export_id), "exports.write"
+        )
+
+    @app.get("/v1/exports/{export_id}/files/{file_id}", tags=["exports"], response_class=Response)
+    async def file(request: Request, export_id: str, file_id: str) -> Response:
+        return await answer(api, request, lambda api, r, _, f, __: get_file(api, r, export_id, file_id, f), None)
 
 # %% ../../nbs/simulator/56_app.ipynb #740435cd
 def _add_control(app: FastAPI, api: Api) -> None:

@@ -28,7 +28,7 @@ from .faults import ROW_FAULTS, Fault, Problem
 from .state import Api, Exports, Job, Token
 from .pages import TruncatedReply, apply_row_faults, parse_filter, parse_whole_number, read_query
 
-# %% ../../nbs/simulator/55_exports.ipynb #d6e6f07b
+# %% ../../nbs/simulator/55_exports.ipynb #b3ffa726
 def _export_chunks(world: World, query: Query, plants: Sequence[tuple[str, int]], size: int) -> Iterator[bytes]:
     "Rows as lines of JSON, a file's worth at a time; with several plants one after the other."
     for plant in [[one] for one in plants] or [[]]:
@@ -49,7 +49,7 @@ def _apply_faults(resource: str, lines: bytes, faults: Mapping[str, Fault]) -> b
         lines = b"".join(dump(row) + b"\n" for row in json.loads(page)["data"])
     return b"\n".join(reversed(lines.strip().split(b"\n"))) + b"\n" if "export_unordered" in faults else lines
 
-
+# %% ../../nbs/simulator/55_exports.ipynb #e8f17b06
 def _encode_lines(resource: str, lines: bytes, form: str, drifted: bool) -> bytes:
     "Lines of JSON in another format: CSV with quoted texts, or Parquet with times in milliseconds."
     if form == "ndjson":
@@ -72,7 +72,7 @@ def _encode_lines(resource: str, lines: bytes, form: str, drifted: bool) -> byte
     pc.write_csv(table, out) if form == "csv" else pq.write_table(table, out, row_group_size=50_000, compression="zstd")
     return out.getvalue()
 
-
+# %% ../../nbs/simulator/55_exports.ipynb #ac28b399
 def make_files(exports: Exports, job: Job, plants: Sequence[tuple[str, int]]) -> None:
     "Write the files of a job, then list them."
     files: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ def make_files(exports: Exports, job: Job, plants: Sequence[tuple[str, int]]) ->
         files.append({"file_id": name, "rows": lines.count(b"\n"), "bytes": len(data), "sha256": digest})
     job.files = files[::-1] if "export_unordered" in job.faults else files
 
-# %% ../../nbs/simulator/55_exports.ipynb #71873fe6
+# %% ../../nbs/simulator/55_exports.ipynb #a500b874
 def post_export(api: Api, token: Token, key: str | None, body: bytes, faults: Mapping[str, Fault]) -> Response:
     "POST /exports: a new job, or the one that the same key has made."
     wish, now, jobs = _export_request(body), api.now(), api.exports
@@ -114,7 +114,7 @@ def post_export(api: Api, token: Token, key: str | None, body: bytes, faults: Ma
     told = {"Location": f"/exports/{known}", "Retry-After": "5"}
     return Response(dump(_job_body(api, jobs.jobs[known], "")), 202, told, "application/json")
 
-
+# %% ../../nbs/simulator/55_exports.ipynb #b578ccba
 def _export_request(body: bytes) -> dict[str, Any]:
     "The body of a request, with its defaults; a Problem when it will not do."
     known: dict[str, Any] = {
@@ -141,7 +141,7 @@ def _export_request(body: bytes) -> dict[str, Any]:
         raise Problem(400, "invalid_parameter", f"Look at: {', '.join(wrong) or 'from, to, plant_ids'}.")
     return wish
 
-# %% ../../nbs/simulator/55_exports.ipynb #c874deb0
+# %% ../../nbs/simulator/55_exports.ipynb #f547de72
 def _find_job(api: Api, token: Token, export_id: str) -> Job:
     job = api.exports.jobs.get(export_id)
     if job is None or job.client_id != token.client_id:
@@ -179,7 +179,7 @@ def _signed_file(api: Api, job: Job, file: Mapping[str, Any], base: str) -> dict
     url = f"{base}/exports/{job.export_id}/files/{file['file_id']}?expires={expires}&signature={signature}"
     return {**file, "url": url, "url_expires_at": stamp(expires)}
 
-
+# %% ../../nbs/simulator/55_exports.ipynb #f85d6357
 def get_export(api: Api, token: Token, export_id: str, base: str) -> Response:
     "GET /exports/{id}."
     job = _find_job(api, token, export_id)

@@ -347,7 +347,7 @@ def _event_rows(source: EventSource, v: Variants) -> list[dict[str, Any]]:
         rows.append(row)
     return rows
 
-# %% ../../nbs/simulator/49_telemetry.ipynb #067d34b0
+# %% ../../nbs/simulator/49_telemetry.ipynb #1c3410f2
 _INDEXES = ("availability", "environment", "overall", "reliability", "stress")  # alphabetical, as the ids must be
 _STATUS = ("good", "tolerable", "poor", "unknown", "not_applicable")
 
@@ -394,7 +394,7 @@ class ConditionSource:
         "Columns, times in microseconds."
         return as_columns(self.name, _condition_rows(self, v))
 
-
+# %% ../../nbs/simulator/49_telemetry.ipynb #125e10cc
 def _condition_rows(source: ConditionSource, v: Variants) -> list[dict[str, Any]]:
     asset, which, key = v.ids >> 3, v.ids & 7, (v.rev << 28) | v.ids
     wear = source.m.wear(asset, v.updated) + 0.15 * (uniform(source.seed, 403, key) - 0.5)
