@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from test_promote import HOUR, Killed, Landing, MortalLake, QuickGate, measurement, published, suite
 from typer.testing import CliRunner
 
+import smartsensor.run.cli  # noqa: F401 - registers the commands
 from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import STEPS, pending, promote

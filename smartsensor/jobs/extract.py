@@ -146,7 +146,7 @@ class _Unordered(Exception):
 
 
 def _land_export(
-    exporter: Exporter, resource: Resource, request: ExportRequest, callbacks: Callbacks, fresh: bool
+    lake: Lake, exporter: Exporter, resource: Resource, request: ExportRequest, callbacks: Callbacks, fresh: bool
 ) -> Progress:
     "Land a window by an export."
     if fresh:
@@ -154,9 +154,9 @@ def _land_export(
 
     def use(downloaded: DownloadedExport) -> Progress:
         try:
-            return _land_download(exporter, resource, downloaded, callbacks, sort=False)
+            return _land_download(lake, exporter, resource, downloaded, callbacks, sort=False)
         except _Unordered:
-            return _land_download(exporter, resource, downloaded, callbacks, sort=True)
+            return _land_download(lake, exporter, resource, downloaded, callbacks, sort=True)
 
     before = exporter.spent["requests"]
     done = export(exporter, request, use)
@@ -164,11 +164,11 @@ def _land_export(
 
 # %% ../../nbs/jobs/36_extract.ipynb #485c2ccb
 def _land_download(
-    exporter: Exporter, resource: Resource, downloaded: DownloadedExport, callbacks: Callbacks, sort: bool
+    lake: Lake, exporter: Exporter, resource: Resource, downloaded: DownloadedExport, callbacks: Callbacks, sort: bool
 ) -> Progress:
     "Land the rows of downloaded files; RetryExport where they are not what was declared."
     request, job, drift, reported = downloaded.request, downloaded.job, set[str](), 0
-    with open_window(exporter.lake, resource, request.window, request.run, attempt=callbacks.attempt) as writer:
+    with open_window(lake, resource, request.window, request.run, attempt=callbacks.attempt) as writer:
         rows = downloaded.batches(resource, drift)
         rows = sort_rows(rows, resource, writer.files.folder) if sort else rows
         try:
@@ -247,36 +247,36 @@ def extract(
     with contextlib.suppress(NotFound):
         manifest = lake.manifest(manifest_key(resource.name, run, window, resource.where))
         # progress is still there where a process was killed right after its manifest
-        return _forget_progress(exporter, request, resource, manifest)
-    manifest = _land_and_count(client, exporter, resource, window, run, callbacks, request)
+        return _forget_progress(lake, exporter, request, resource, manifest)
+    manifest = _land_and_count(client, lake, exporter, resource, window, run, callbacks, request)
     mine = manifest.parts
     first, manifest = write_manifest_once(lake, manifest)
     if resource.where:
         _withdraw_shard(lake, manifest, mine)
     elif callbacks.attempt or not first:
         remove_other_parts(lake, manifest)
-    return _forget_progress(exporter, request, resource, manifest)
+    return _forget_progress(lake, exporter, request, resource, manifest)
 
 
 def _forget_progress(
-    exporter: Exporter, request: ExportRequest | None, resource: Resource, manifest: Manifest
+    lake: Lake, exporter: Exporter, request: ExportRequest | None, resource: Resource, manifest: Manifest
 ) -> Manifest:
     if request is not None:
         release(exporter, request)
-    exporter.lake.delete(progress_key(resource, manifest.run, manifest.window))
+    lake.delete(progress_key(resource, manifest.run, manifest.window))
     return manifest
 
 # %% ../../nbs/jobs/36_extract.ipynb #f7253dae
 def _land_and_count(
-    client: Client, exporter: Exporter, resource: Resource, window: Window, run: str, callbacks: Callbacks,
+    client: Client, lake: Lake, exporter: Exporter, resource: Resource, window: Window, run: str, callbacks: Callbacks,
     request: ExportRequest | None,  # None: by pages
 ) -> Manifest:  # fmt: skip
     "Land the rows of a window until they are as many as the source counts, `LISTINGS` times at most."
-    lake, requests = exporter.lake, 0
+    requests = 0
     with open_cassette(client, lake, resource, window, run) as cassette:
         for listing in range(1, LISTINGS + 1):
             if request is not None:
-                done = _land_export(exporter, resource, request, callbacks, fresh=listing > 1)
+                done = _land_export(lake, exporter, resource, request, callbacks, fresh=listing > 1)
             else:
                 done = _land_listing(cassette, lake, resource, window, run, callbacks, fresh=listing > 1)
             declared = cassette.client.count(resource, window)

@@ -148,7 +148,7 @@ def land(base_url: str, root: str, form: str) -> dict[str, Any]:
     from smartsensor.source.http import Client
     from smartsensor.windows import Window, instant
 
-    extract.ExportRequest = lambda *fields: export_jobs_room.ExportRequest(*fields, format=form)  # type: ignore[assignment,misc]
+    extract_room.ExportRequest = lambda *fields: export_jobs_room.ExportRequest(*fields, format=form)  # type: ignore[assignment,misc]
     scope = "telemetry.read exports.write"
     client = Client(ApiSettings(base_url, base_url + "/oauth2/token", "me", Secret("none"), scope, rate_per_s=0))
     began = time.monotonic()
