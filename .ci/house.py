@@ -21,7 +21,7 @@ CELL_LINES = 60
 FLOORS = ("run", "jobs", "quality", "source", "lake", "")  # from the top; "" is the ground: what everybody stands on
 BESIDE = "simulator"
 STRANGERS = (frozenset({"source", "lake"}),)
-STARTS_THE_SIMULATOR = ("run.options", "run.commands")
+STARTS_THE_SIMULATOR = ("run.options", "run.workbench")
 MARKS = ("<!-- house: made by `make house WRITE=1` -->", "<!-- end of the house -->")
 
 

@@ -26,7 +26,7 @@ from smartsensor.jobs.engines import (
     EngineError,
     Staged,
     FileView,
-    _backticks,
+    backticks,
     gate_batch,
     spark_sql,
     sql_type,
@@ -163,10 +163,10 @@ def _with_zone(value: Any) -> Any:
 
 def _spark_frame(spark: Any, files: Sequence[str], schema: pa.Schema, origin: str | None) -> Any:
     "A DataFrame of some files as declared: Spark reads a column that a file lacks as null."
-    columns = ", ".join(f"{_backticks(field.name)} {sql_type(field.type, 'spark')}" for field in schema)
+    columns = ", ".join(f"{backticks(field.name)} {sql_type(field.type, 'spark')}" for field in schema)
     frame = spark.read.schema(columns).parquet(*files) if files else spark.createDataFrame([], columns)
     file = "_metadata.file_path" if files else "CAST(NULL AS STRING)"
-    return frame.selectExpr("*", f"{file} AS {_backticks(origin)}") if origin else frame
+    return frame.selectExpr("*", f"{file} AS {backticks(origin)}") if origin else frame
 
 # %% ../../nbs/jobs/44_engine_spark.ipynb #36307c37
 class Spark:
@@ -211,7 +211,7 @@ class Spark:
 
     def stage(self, sql: str, folder: str, partition: str | None) -> list[Staged]:
         "Write a result as Parquet."
-        by = f"({_backticks(partition)})" if partition else ""
+        by = f"({backticks(partition)})" if partition else ""
         frame = self._spark.sql(f"SELECT /*+ REBALANCE{by} */ * FROM ({spark_sql(sql)})")
         writer = frame.write.mode("overwrite").option("compression", "zstd")
         (writer.partitionBy(partition) if partition else writer).parquet(folder)

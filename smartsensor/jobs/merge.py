@@ -297,7 +297,7 @@ def _remove_unlisted(engine: Engine, resource: Resource) -> int:
     engine.materialize("gone", f"SELECT {key} FROM standing ANTI JOIN (SELECT {key} FROM raw) USING ({key})")
     return _count(engine, "SELECT * FROM gone")
 
-
+# %% ../../nbs/jobs/45_merge.ipynb #3e405bbc
 def _changed(engine: Engine, resource: Resource) -> frozenset[str | None]:
     "Partitions that a winner comes into or leaves."
     if resource.partition is None:

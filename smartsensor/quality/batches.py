@@ -115,7 +115,7 @@ def _sql_batch(context: Any, name: str, table: SqlTable, opened: list[Any]) -> t
     asset = source.add_table_asset("batch", table_name=_VIEW if aliases else table.table)
     return asset.add_batch_definition_whole_table("all").get_batch(), aliases
 
-
+# %% ../../nbs/quality/26_batches.ipynb #b80a4c1b
 def _frame_batch(context: Any, name: str, batch: Any) -> tuple[Any, dict[str, str]]:
     module = type(batch).__module__
     if module.startswith("pyspark."):

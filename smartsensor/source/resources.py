@@ -75,18 +75,14 @@ class Resource:
     lookback: timedelta = timedelta(0)  # read again before the watermark, for rows that the server indexed late
     step: timedelta = timedelta(days=1)  # widest window; the API allows 7 days
     count: bool = True  # the API declares how many rows a window has, at <path>/count
-    export: int | None = (
-        None  # a window of at least so many rows is read by export (incremental resources only); None: always by pages
-    )
+    export: int | None = None  # an incremental window of at least so many rows is read by export; None: always by pages
     shard: int | None = None  # a window of at least so many rows, read by pages, is split into shards; None: never
     shard_by: tuple[str, ...] = ()  # columns to split by, coarse to fine; the API filters on each, and lists its values
     where: tuple[tuple[str, str], ...] = ()  # filters that hold in each request: what makes this a shard of the whole
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
-    optional: tuple[
-        str, ...
-    ] = ()  # columns that may be missing, or null, in any share of the rows: the gate warns only
+    optional: tuple[str, ...] = ()  # columns that may be missing, or null in any share of rows: the gate only warns
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
@@ -118,13 +114,9 @@ class Resource:
         return dict(times) | dict(self.where)
 
     def walk(
-        self,
-        fetch: Callable[[Mapping[str, str]], Reply],  # sends one GET to this resource's path
-        window: "Window",
-        limit: int,  # rows a page
-        cursor: str | None = None,  # None: from the first page
+        self, fetch: Callable[[Mapping[str, str]], Reply], window: "Window", limit: int, cursor: str | None = None
     ) -> Iterator[Page]:
-        "The pages of a window."
+        "The pages of a window: `fetch` sends one GET, `limit` is rows a page; from a cursor on, where there is one."
         return walk(fetch, self.schema, self.paging, self.filters(window), limit, cursor)
 
 # %% ../../nbs/source/10_resources.ipynb #0961180e
