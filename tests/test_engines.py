@@ -14,7 +14,7 @@ import pytest
 
 from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engine_spark import Spark, find_java, local_session
-from smartsensor.jobs.engines import Engine, EngineError, sql_type
+from smartsensor.jobs.engines import Engine, EngineError, spark_sql, sql_type
 from smartsensor.quality.verdicts import SqlTable
 from smartsensor.source.resources import RESOURCES
 
@@ -257,3 +257,13 @@ def test_a_notebook_in_a_job_takes_the_session_of_the_job(tmp_path: Path) -> Non
     ids = {line.split()[0]: line.split(maxsplit=2)[1] for line in said if line.startswith(("CHILD", "DRIVER"))}
     assert ids["CHILD"] == ids["DRIVER"]
     assert any("Row" not in line and "[{'id': 0}, {'id': 1}]" in line for line in said)
+
+
+def test_spark_gets_names_in_backticks_and_text_as_it_is() -> None:
+    for shared, spark in (
+        ('SELECT "a", "b c" FROM raw', "SELECT `a`, `b c` FROM raw"),
+        ('"a""b" = \'say "hi"\'', '`a"b` = \'say "hi"\''),
+        ("\"it's\" IN ('it''s', '\"')", "`it's` IN ('it''s', '\"')"),
+        ('"a`b"."c"', "`a``b`.`c`"),
+    ):
+        assert spark_sql(shared) == spark

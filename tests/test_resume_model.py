@@ -43,7 +43,7 @@ from smartsensor.quality.verdicts import Finding, Verdict
 from smartsensor.run import planning
 from smartsensor.run.claims import Claim, renew
 from smartsensor.run.exit_codes import CODES, code_of
-from smartsensor.run.notebooks import ExecutedNotebook, variables
+from smartsensor.run.notebooks import ExecutedNotebook, set_variables
 from smartsensor.run.pipeline import run_backfill, run_pipeline, source_of
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -103,7 +103,7 @@ def execute(
     names: dict[str, Any] = {}
     error = None
     try:
-        with variables(as_env(settings) | {"TQDM_DISABLE": "1"}), contextlib.redirect_stdout(io.StringIO()):
+        with set_variables(as_env(settings) | {"TQDM_DISABLE": "1"}), contextlib.redirect_stdout(io.StringIO()):
             for tags, code in cells(notebook):
                 exec(code, names)
                 names.update(parameters if "parameters" in tags else {})

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import smartsensor.run.cli  # noqa: F401 - registers the commands
 from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engines import Engine
-from smartsensor.jobs.promote import STEPS, pending, promote
+from smartsensor.jobs.pending import pending
+from smartsensor.jobs.promote import STEPS, promote
 from smartsensor.jobs.publish import readable, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest

@@ -35,8 +35,11 @@ def _aliased_condition(condition: Any, aliases: Mapping[str, str]) -> Any:
         return condition
     if "conditions" in condition:
         return {**condition, "conditions": [_aliased_condition(one, aliases) for one in condition["conditions"]]}
-    name = condition["column"]["name"]
-    return {**condition, "column": {**condition["column"], "name": aliases.get(name, name)}}
+    column = condition.get("column")
+    if not isinstance(column, Mapping):
+        return condition
+    name: Any = column.get("name")
+    return {**condition, "column": {**column, "name": aliases.get(name, name)}}
 
 
 def aliased(
@@ -44,13 +47,17 @@ def aliased(
     aliases: Mapping[str, str],
 ) -> dict[str, Any]:
     "An entry's arguments for a batch whose columns have aliases."
+    # A query doubles braces for GX; and plain names lose their quotes there, which Spark takes for those of text.
+    doubled = {name.replace("{", "{{").replace("}", "}}"): alias for name, alias in aliases.items()}
+
+    def written(name: str) -> str:
+        return doubled.get(name) or (name if _PLAIN.fullmatch(name) else sql_name(name))
 
     def named(key: str, value: Any) -> Any:
         if key == "row_condition":
             return _aliased_condition(value, aliases)
-        if key == "unexpected_rows_query":  # GX's braces are doubled
-            doubled = {name.replace("{", "{{").replace("}", "}}"): alias for name, alias in aliases.items()}
-            return requoted(value, lambda name: doubled.get(name) or sql_name(name))
+        if key == "unexpected_rows_query" and isinstance(value, str):
+            return requoted(value, written)
         if key.startswith("column") and isinstance(value, list):
             return [aliases.get(one, one) for one in value]
         return aliases.get(value, value) if key.startswith("column") and isinstance(value, str) else value

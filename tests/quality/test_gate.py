@@ -715,3 +715,23 @@ def test_pandas_frames_are_left_as_they_were(gate: Gate) -> None:
     before = frame.copy(deep=True)
     gate.judge(frame, "hostile", "raw", {"expected_rows": 11})
     pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["order", 'a"b', "a.b", "a`b {x}"])
+def test_a_column_may_have_any_name_in_spark(spark: Any, tmp_path: Path, name: str) -> None:
+    import pyarrow.parquet as pq
+
+    batch, entries = named(name)
+    pq.write_table(batch, tmp_path / "named.parquet")
+    frame = spark.read.parquet(str(tmp_path / "named.parquet"))
+    frame.createOrReplaceTempView("named")
+    rules = row_rules(put_suite(tmp_path, entries, key=[name]))
+    wanted = {
+        rule.name: spark.sql(spark_sql(f"select count_if({rule.where}) as n from named")).first().n for rule in rules
+    }
+    assert (wanted["present"], wanted["between"], wanted["query"]) == (1, 2, 2)
+    found = by_name(Gate(tmp_path, "names").judge(frame, "hostile", "raw", {"expected_rows": 5}))
+    assert {one: found[one].unexpected for one in wanted} == wanted
+    assert found["present"].expectation == f"{name} is not null"
