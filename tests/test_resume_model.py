@@ -1,4 +1,4 @@
-"""The rule "what may be resumed, and by whom" (nbs/run/63_pipeline.ipynb) as a model: any order of jobs, kills, faults and options.
+"""The rule "what may be resumed, and by whom" (nbs/run/65_pipeline.ipynb) as a model: any order of jobs, kills, faults and options.
 
 Each step runs the real pipeline in this process against a simulator whose clock only the model moves. The cells of the
 job notebooks run as they stand, without a kernel; the gate judges in SQL, as in tests/kills/job.py. A kill makes every

@@ -196,7 +196,7 @@ def _rule(entry: Entry) -> RowRule | None:
     translate = _TRANSLATIONS.get(entry.type)
     if translate is None and _ABOUT_ROWS.match(entry.type) and entry.type not in _UNIQUE:
         entry.refuse(
-            f"{entry.type} has no translation to SQL, so it can't be critical; make it a warning, or translate it in nbs/quality/28_gate"
+            f"{entry.type} has no translation to SQL, so it can't be critical; make it a warning, or translate it in nbs/quality/29_gate"
         )
     if translate is None:
         return None
