@@ -9,13 +9,13 @@ import pytest
 
 from smartsensor.config import ApiSettings, Secret, Settings
 from smartsensor.lake.lake import Lake
-from smartsensor.run.pipeline import Asked, interrupted, source_of, unfinished
+from smartsensor.run.pipeline import RunRequest, interrupted, source_of, unfinished
 
 SETTINGS = Settings(ApiSettings("http://127.0.0.1:8001/v1", "http://127.0.0.1:8001/t", "id", Secret("secret")))
 RUN = "20261120T120000Z-7f3a"
 
 
-def left_behind(lake: Lake, asked: Asked | None, outcome: str | None, ended: bool = False) -> None:
+def left_behind(lake: Lake, asked: RunRequest | None, outcome: str | None, ended: bool = False) -> None:
     if asked:
         lake.put(f"runs/{RUN}/run.json", json.dumps(asked.__dict__).encode())
     if outcome:
@@ -24,7 +24,7 @@ def left_behind(lake: Lake, asked: Asked | None, outcome: str | None, ended: boo
         lake.put(f"runs/{RUN}/result.json", b"{}")
 
 
-ALL = Asked.of(SETTINGS, (), None)
+ALL = RunRequest.of(SETTINGS, (), None)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ ALL = Asked.of(SETTINGS, (), None)
         (ALL, None, False, False),  # killed before its plan
         (ALL, "ready", True, False),
         (None, "ready", False, False),  # a check by hand, a job of AWS Glue, a run of before run.json
-        (Asked.of(SETTINGS, ("plants",), None), "ready", False, False),  # covers less
-        (Asked.of(SETTINGS, (), datetime(2026, 11, 1, tzinfo=UTC)), "ready", False, False),
-        (Asked.of(replace(SETTINGS, history=timedelta(days=9)), (), None), "ready", False, False),
+        (RunRequest.of(SETTINGS, ("plants",), None), "ready", False, False),  # covers less
+        (RunRequest.of(SETTINGS, (), datetime(2026, 11, 1, tzinfo=UTC)), "ready", False, False),
+        (RunRequest.of(replace(SETTINGS, history=timedelta(days=9)), (), None), "ready", False, False),
         (replace(ALL, source="https://api.example.com/v1"), "ready", False, False),
     ],
 )
 def test_only_a_run_that_was_asked_for_the_same_goes_on(
-    tmp_path: Path, recorded: Asked | None, outcome: str | None, ended: bool, goes_on: bool
+    tmp_path: Path, recorded: RunRequest | None, outcome: str | None, ended: bool, goes_on: bool
 ) -> None:
     lake = Lake(str(tmp_path))
     left_behind(lake, recorded, outcome, ended)
