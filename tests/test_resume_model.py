@@ -1,4 +1,4 @@
-"""The rule "what may be resumed, and by whom" (nbs/run/65_pipeline.ipynb) as a model: any order of jobs, kills, faults and options.
+"""The rule "what may be resumed, and by whom" (nbs/run/63_pipeline.ipynb) as a model: any order of jobs, kills, faults and options.
 
 Each step runs the real pipeline in this process against a simulator whose clock only the model moves. The cells of the
 job notebooks run as they stand, without a kernel; the gate judges in SQL, as in tests/kills/job.py. A kill makes every
@@ -35,6 +35,7 @@ from kills.job import SqlGate
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.backfill import Backfill
+from smartsensor.jobs.check import raise_if_failed
 from smartsensor.jobs.publish import readable
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import new_run_id
@@ -44,11 +45,12 @@ from smartsensor.run import planning
 from smartsensor.run.claims import Claim, renew
 from smartsensor.run.exit_codes import CODES, code_of
 from smartsensor.run.notebooks import ExecutedNotebook, set_variables
-from smartsensor.run.pipeline import run_backfill, run_pipeline, source_of
+from smartsensor.run.pipeline import open_backfills, run_backfill, run_pipeline, source_of
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
+from smartsensor.source.http import connect
 from smartsensor.source.resources import RESOURCES
 from smartsensor.windows import instant
 
@@ -214,22 +216,27 @@ class Pipeline:
                 self.holds_all_that_is_due(name, asked_at)
         return code
 
-    def backfill(self, wish: Backfill, dies_at: int = 0) -> int | None:
+    def backfill(self, wish: Backfill | None, dies_at: int = 0) -> int | None:
         "As the command does it."
         asked_at = self.now[0]
 
         def work() -> int:
             settings = self.settings()
-            run, found, resumed = planning._requested_backfill(self.lake, wish, source_of(settings))
+            source = source_of(settings)
+            run, found, resumed = planning._choose_backfill(self.lake, wish, source)
             if not resumed:
                 run = new_run_id(asked_at, "backfill-")
-            if not planning._settle_backfill(settings, self.lake, run, found, resumed, yes=True):
+            report = planning._report(connect(settings), self.lake, settings, run, found, resumed)
+            raise_if_failed(report)
+            if not report.due:
+                planning._close_empty(self.lake, report, resumed)
                 return 0
+            planning._write_plan(self.lake, report, found, source, resumed)
             chosen = [one.name for one in found.chosen()]
             return run_backfill(settings, ROOT / "glue_notebooks", run, chosen, resumed).code
 
         code = self.process(work, dies_at)
-        if code == 0:
+        if code == 0 and wish:
             edge = self.lake.ledger("measurements").edge or asked_at - timedelta(seconds=60)
             if wish.start < (end := min(wish.end, edge)):
                 self.holds("measurements", asked_at, wish.start, end)
@@ -296,6 +303,8 @@ def versions(rows: pa.Table, name: str) -> list[tuple[str, Any]]:
 
 AFTER = st.sampled_from([0, 1, 20, 90, 400])  # minutes
 STATE = st.sampled_from(["up", "up", "up", "up", *API, "3", "9", "14"])
+# A backfill that was miscounted holds promotion of its resource until it has been read again: not part of this rule.
+COUNTING = STATE.filter(lambda api: api != "miscounts")
 SOME = st.sampled_from([(), (), ("plants",), ("assets", "measurements")])
 DEATH = st.one_of(st.just(0), st.integers(1, 70))  # before which write
 HISTORY = st.sampled_from([6, 6, 6, 12])  # hours
@@ -342,7 +351,7 @@ class Model(RuleBasedStateMachine):
             _, code = self.it.check(some, death)
             assert code in (REFUSALS.get(api, code), None), code
 
-    @rule(after=AFTER, api=STATE, which=st.integers(0, 3), death=DEATH)
+    @rule(after=AFTER, api=COUNTING, which=st.integers(0, 3), death=DEATH)
     def extract(self, after: int, api: str, which: int, death: int) -> None:
         with self.step(after, api):
             plans = self.it.plans()
@@ -354,7 +363,9 @@ class Model(RuleBasedStateMachine):
             plans = self.it.plans()
             self.it.job("promote", plans[which % len(plans)] if plans else "", death)
 
-    @rule(after=AFTER, api=STATE, death=DEATH, begin=st.integers(4, 30), hours=st.integers(1, 8), force=st.booleans())
+    @rule(
+        after=AFTER, api=COUNTING, death=DEATH, begin=st.integers(4, 30), hours=st.integers(1, 8), force=st.booleans()
+    )
     def backfill(self, after: int, api: str, death: int, begin: int, hours: int, force: bool) -> None:
         start = BEGIN.replace(minute=0) - timedelta(hours=begin)
         wish = Backfill(start, start + timedelta(hours=hours), ("measurements",), force)
@@ -385,8 +396,10 @@ def test_exit_code_0_means_that_all_was_read_after_any_order_of_jobs_kills_and_f
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
-    with simulator() as (api, world, now), without_kernels():
-        yield Pipeline(api, world, now, tmp_path)
+    with simulator() as (api, world, now), without_kernels() as patch:
+        one = Pipeline(api, world, now, tmp_path)
+        one.count_writes(patch)
+        yield one
 
 
 def test_a_check_that_found_the_api_down_is_not_gone_on_with(pipeline: Pipeline) -> None:
@@ -404,6 +417,31 @@ def test_a_check_of_one_resource_does_not_settle_what_a_full_run_reads(pipeline:
     assert pipeline.check(["plants"])[1] == 0
     assert pipeline.run() == 0
     assert all(pipeline.published(name) for name in FEW)
+
+
+def test_an_old_plan_that_is_extracted_again_takes_nothing_out_of_a_newer_listing(pipeline: Pipeline) -> None:
+    old, _ = pipeline.check(["assets"])
+    writes = itertools.takewhile(lambda _: not pipeline.lake.list("raw/assets/_manifests"), itertools.count(1))
+    for at in writes:  # killed ever later, until its listing has landed and is not in the ledger yet
+        pipeline.job("extract", old, dies_at=at, resources=["assets"])
+    assert pipeline.lake.ledger("assets").version == 0
+    pipeline.now[0] += timedelta(hours=3)
+    assert pipeline.run(["assets"]) == 0
+    with pipeline.nothing_is_taken_back():
+        assert pipeline.job("extract", old, resources=["assets"]) == 0
+        assert pipeline.job("promote", old, resources=["assets"]) == 0
+
+
+def test_a_backfill_that_has_left_the_retention_comes_to_its_end(pipeline: Pipeline) -> None:
+    wish = Backfill(
+        BEGIN.replace(minute=0) - timedelta(days=3), BEGIN.replace(minute=0) - timedelta(days=2), ("measurements",)
+    )
+    assert pipeline.backfill(wish, dies_at=3) is None  # right after its plan
+    (begun,) = open_backfills(pipeline.lake)
+    pipeline.now[0] += timedelta(days=1000)
+    assert pipeline.backfill(None) == 0
+    assert open_backfills(pipeline.lake) == []
+    assert "can't be read any more" in pipeline.lake.json(f"runs/{begun}/result.json")["message"]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ..windows import subtract
 from ..source.resources import Resource
 from ..lake.store import NotFound
-from ..lake.ledger import Evidence
+from ..lake.ledger import Evidence, Ledger
 from ..lake.layout import Manifest, Snapshot
 from ..lake.lake import Lake
 from .merge import PromotionError
@@ -33,12 +33,25 @@ def pending(
     landed = [one for version in versions for one in lake.ledger(resource.name, version).added]
     each = list({one.manifest: one for one in landed}.values())  # a run that was killed may have closed a window twice
     if resource.mode == "snapshot":
-        return ledger.version, each[-1:]
+        return ledger.version, _newest_listing(lake, resource, published, each)
+    each = [one for one in each if not _is_mended(one, ledger)]
     return ledger.version, [one for at, one in enumerate(each) if one.reconciled or not is_covered(one, each[at + 1 :])]
 
 
 def is_covered(one: Evidence, later: Sequence[Evidence]) -> bool:
     return not subtract(one.window, [other.window for other in later if other.reconciled])
+
+
+def _is_mended(one: Evidence, ledger: Ledger) -> bool:
+    "Whether a miscounted reading is an earlier run's and other readings cover its stretch: the newer check has counted there again."
+    return not one.reconciled and one.run != ledger.run and not subtract(one.window, ledger.covered)
+
+
+def _newest_listing(lake: Lake, resource: Resource, published: Snapshot, each: Sequence[Evidence]) -> list[Evidence]:
+    "The listing of the newest plan; [] where a newer one is published: an old run may be extracted again by hand."
+    before = lake.ledger(resource.name, published.ledger_version).covered if published.ledger_version else ()
+    newer = [one for one in each if not before or one.window.end >= before[-1].end]
+    return sorted(newer, key=lambda one: one.window.end)[-1:]
 
 # %% ../../nbs/jobs/47_pending.ipynb #8e037a30
 def check_layers(

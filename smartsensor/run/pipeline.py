@@ -225,11 +225,12 @@ def run_pipeline(
     settings: Settings,
     notebooks: Path,  # folder of the job notebooks
     resources: Sequence[str] = (),  # names; () for all
+    now: datetime | None = None,  # aware, for the run's name; None: our clock
 ) -> Outcome:  # also of a run that failed; its result.json is written by then
     "Run the three jobs, and record what came of them; Busy when another run is at work."
     lake, asked = Lake(settings.lake), RunRequest.of(settings, resources)
     resumed = unfinished(lake, asked)
-    run = resumed or new_run_id(datetime.now(UTC))
+    run = resumed or new_run_id(now or datetime.now(UTC))
     own_claim = claim(lake, run)
     names = {"resources": list(resources)}
     parameters: dict[str, Mapping[str, Any]] = dict.fromkeys(JOBS, names)

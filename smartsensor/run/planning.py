@@ -28,7 +28,7 @@ from ..jobs.check import Report, check, raise_if_failed
 from ..jobs.lateness import describe_lateness, measure_lateness
 from ..jobs.plan import goes_by_export
 from .claims import refuse_busy
-from .pipeline import open_backfills, run_backfill, source_of
+from .pipeline import Outcome, open_backfills, run_backfill, source_of
 from .terminal import new_table, number, out, print_line, print_notes
 from smartsensor.run.options import (
     EngineOption,
@@ -195,6 +195,13 @@ def _write_plan(lake: Lake, report: Report, backfill: Backfill, source: str, res
         lake.put(f"runs/{report.run}/backfill.json", json.dumps(record, indent=1).encode())
     lake.put(f"runs/{report.run}/check.json", json.dumps(report.as_json(), indent=1).encode())
 
+
+def _close_empty(lake: Lake, report: Report, resumed: bool) -> None:
+    "End a backfill of which all has left the retention: nobody need go on with it."
+    if resumed:
+        ended = Outcome(report.run, "nothing_due", 0, "; ".join(report.notes), True, False, {}, {}, (), {})
+        lake.put(f"runs/{report.run}/result.json", json.dumps(ended.as_json(), indent=1).encode())
+
 # %% ../../nbs/run/72_planning.ipynb #a8cdc6b8
 FIGURES = {"windows": "windows", "rows": "received", "requests": "requests", "bytes": "bytes"}  # field of the totals
 
@@ -253,6 +260,7 @@ def backfill(
         _accept(report, yes or resumed)
         if not report.due:
             print_line("Nothing to read there.")
+            _close_empty(store, report, resumed)
             return
         _write_plan(store, report, chosen, source, resumed)
         names = [declared.name for declared in chosen.chosen()]
