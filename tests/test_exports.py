@@ -403,6 +403,8 @@ def test_the_command_line_lists_cancels_and_sweeps(
         for name, value in {**values, "CLIENT_SECRET": stand.api.client_secret}.items():
             monkeypatch.setenv(f"SMARTSENSOR_{name}", value)
         cli = lambda *words: CliRunner().invoke(app, ["exports", *words])  # noqa: E731
+        assert "there is no lake" in str(cli("list").exception)
+        stand.lake.put("runs/20261120T000000Z-run/run.json", b"{}")
         assert cli("list").stdout == "0 exports\n"
         handles = [
             submit(stand.exporter(), ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run"))[0]

@@ -46,7 +46,7 @@ def test_a_clean_page_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_decoding_does_not_import_pandas() -> None:
     code = (
-        "import sys; from smartsensor.source.decode import *; from smartsensor.source.resources import MEASUREMENTS as M;"
+        "import sys; from smartsensor.source.decode import decode; from smartsensor.source.paging import CursorPaging; from smartsensor.source.resources import MEASUREMENTS as M;"
         f"decode({body(ROW)!r}, M.schema, CursorPaging()); decode({body(ROW | {'x': 1})!r}, M.schema, CursorPaging());"
         "assert 'pandas' not in sys.modules"
     )
