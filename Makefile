@@ -10,7 +10,25 @@ bin         := .venv/bin
 environment := .ci/python .ci/environment.py
 lake         = $(if $(LAKE),--lake "$(LAKE)")
 
-.PHONY: help run docs lab test bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
+# A variable that the target does not take would be without effect, so it is refused; so is a switch that is neither on nor off.
+takes_run := LAKE ENGINE DAYS RESET
+takes_docs := LAKE
+takes_lab := LAKE
+takes_test := ONLY
+takes_house := WRITE
+takes_bench := ROWS ROUNDS
+takes_kills := KILLS
+takes_rehearse := FAULTS
+takes_dist := CHECK
+takes_spark := WINDOWS KEEP
+takes_lock := UPDATE
+taken   := PYTHON $(foreach target,$(MAKECMDGOALS),$(takes_$(target)))
+given   := $(foreach name,LAKE ENGINE DAYS RESET $(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
+useless := $(sort $(filter-out $(taken),$(given)))
+$(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
+$(foreach name,RESET CHECK UPDATE WRITE,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
+
+.PHONY: help run docs lab test house bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,13 +45,16 @@ docs: ## Open the data-quality pages of the lake
 	@$(environment) run
 	@$(bin)/smartsensor docs $(lake)
 
-lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only
+lab: ## Open the notebooks in JupyterLab, on 127.0.0.1 only (ARGS="--no-browser" for JupyterLab itself)
 	@$(environment) lab
-	@$(bin)/smartsensor lab $(lake)
+	@$(bin)/smartsensor lab $(lake) $(if $(ARGS),-- $(ARGS))
 
 test: ## Check everything that CI checks (ONLY="ruff mypy" for some of it)
 	@$(environment) test
 	@$(bin)/python .ci/check.py $(ONLY)
+
+house: ## Draw floors and rooms of the package; fails where the house is broken (WRITE=1 puts the map into the index notebook)
+	@.ci/python .ci/house.py $(if $(filter 1 yes true,$(WRITE)),--write)
 
 bench: ## Measure extraction beside a bare script, landing of 1, 4 and 10 million rows, exports
 	@$(environment) test
@@ -75,10 +96,11 @@ spark41: ## Run the Spark tests on Spark 4.1, which AWS Glue 6.0 has
 	@$(bin)/python .ci/spark41.py
 
 prepare: ## Make the modules and the README from the notebooks, and clean and format these, before a commit
-	@$(environment) test
+	@$(environment) lab
 	@$(bin)/ruff format --quiet .
 	@$(bin)/nbdev_clean
 	@$(bin)/nbdev_export
+	@$(bin)/python .ci/house.py --write
 	@$(bin)/python .ci/readme.py
 
 readme: ## Make README.md from nbs/index.ipynb

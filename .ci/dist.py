@@ -108,7 +108,7 @@ def pack(wheel: Path, requirements: Path) -> Path:
 
 def check(packed: Path) -> str:
     "Install into a clean environment that has Glue's versions, with no index, and run the jobs there as Glue does."
-    from smartsensor.simulator import start_process
+    from smartsensor.simulator.server import start_process
 
     with tempfile.TemporaryDirectory() as name, start_process() as api:
         folder = Path(name)
@@ -132,7 +132,7 @@ def check(packed: Path) -> str:
 
 def submit(python: Path, job: str, folder: Path, env: dict[str, str]) -> None:
     "Run one job by spark-submit. The clean environment has no pyspark: Spark brings its own, as in Glue."
-    from smartsensor.engines import find_java
+    from smartsensor.jobs.engine_spark import find_java
 
     spark = find_spec("pyspark")
     assert spark is not None

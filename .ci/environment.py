@@ -35,7 +35,7 @@ RUN_MODULES = (
 MODULES = {
     "run": RUN_MODULES,
     "spark": RUN_MODULES + " pyspark.sql",
-    "lab": RUN_MODULES + " jupyterlab.labapp",
+    "lab": RUN_MODULES + " jupyterlab.labapp nbdev.export nbdev.test nbval.plugin",
     "test": RUN_MODULES + " pyspark.sql jupyterlab.labapp nbdev.export nbdev.test nbval.plugin moto.server polars",
 }
 # The sets that hold another one whole: whoever has `test` needs nothing more for `run`.

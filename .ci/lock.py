@@ -41,7 +41,7 @@ def main() -> None:
     "Write poetry.lock and every file that [tool.smartsensor.requirements] names."
     poetry = os.environ.get("POETRY") or poetry_of_our_own()
     env = {**os.environ, "POETRY_PYPI_MIRROR_URL": index_of_pip()}
-    regenerate = ["--regenerate"] if os.environ.get("UPDATE") else []
+    regenerate = ["--regenerate"] if os.environ.get("UPDATE") in ("1", "yes", "true") else []
     subprocess.run([poetry, "lock", "--no-interaction", *regenerate], check=True, cwd=ROOT, env=env)
     sets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["smartsensor"]["requirements"]
     for name, chosen in sets.items():

@@ -3,7 +3,7 @@
     --notebook s3://bucket/extract.ipynb --run_id 20261120T100000Z-7f3a --SMARTSENSOR_LAKE s3://lake ...
 
 The package is installed already (--additional-python-modules), or comes as a wheel that --package names. All that follows is
-in `smartsensor.runner.run_job`; the exit code says what came of it.
+in `smartsensor.run.glue.run_job`; the exit code says what came of it.
 """
 
 import os
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="package-") as folder:
         if "--package" in arguments[:-1]:
             take_package(arguments[arguments.index("--package") + 1], Path(folder))
-        from smartsensor.runner import run_job
+        from smartsensor.run.glue import run_job
 
         return run_job(arguments)
 

@@ -1,1 +1,86 @@
+"""What a notebook needs, by its plain name: `from smartsensor import connect, Lake, RESOURCES`. All else is reached by its room.
+
+A name is imported when it is first asked for, so that `import smartsensor` and the command line stay fast. This file is written
+by hand; nbdev_export sets the version in it.
+"""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from smartsensor.config import load_settings
+    from smartsensor.jobs.check import check_run
+    from smartsensor.jobs.extraction import extract_all
+    from smartsensor.jobs.promote import open_engine, promote_all
+    from smartsensor.lake.lake import Lake
+    from smartsensor.lake.layout import Manifest
+    from smartsensor.lake.ledger import Ledger
+    from smartsensor.quality.gate import Gate
+    from smartsensor.quality.verdicts import Verdict
+    from smartsensor.source.http import Client, connect
+    from smartsensor.source.listing import Page
+    from smartsensor.source.resources import RESOURCES, Resource
+    from smartsensor.windows import Window, instant
+
+__all__ = [
+    "load_settings",
+    "connect",
+    "Client",
+    "Resource",
+    "RESOURCES",
+    "Page",
+    "Window",
+    "instant",
+    "check_run",
+    "extract_all",
+    "Lake",
+    "Manifest",
+    "Ledger",
+    "open_engine",
+    "Gate",
+    "Verdict",
+    "promote_all",
+]
+
+_ROOMS = {
+    "load_settings": "config",
+    "Window": "windows",
+    "instant": "windows",
+    "connect": "source.http",
+    "Client": "source.http",
+    "Page": "source.listing",
+    "Resource": "source.resources",
+    "RESOURCES": "source.resources",
+    "Lake": "lake.lake",
+    "Manifest": "lake.layout",
+    "Ledger": "lake.ledger",
+    "Gate": "quality.gate",
+    "Verdict": "quality.verdicts",
+    "check_run": "jobs.check",
+    "extract_all": "jobs.extraction",
+    "open_engine": "jobs.promote",
+    "promote_all": "jobs.promote",
+}
+
+
+def __getattr__(name: str) -> Any:
+    "Import a public name from its room when it is first asked for (PEP 562)."
+    if name not in _ROOMS:
+        raise AttributeError(f"smartsensor has no {name}; it has {', '.join(__all__)}; all else is reached by its room")
+    if (shell := _notebook()) is not None:
+        import_module("smartsensor.run.displays").register(shell)
+    value = getattr(import_module(f"smartsensor.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def _notebook() -> Any:  # IPython's shell; None where no notebook runs
+    "Where objects can be shown as cards."
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

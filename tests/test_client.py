@@ -1,4 +1,4 @@
-"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/02_client.ipynb."""
+"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/source/05_http.ipynb."""
 
 import contextlib
 import json
@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from smartsensor import client as module
-from smartsensor.budget import RateBudget
-from smartsensor.client import (
+from smartsensor.config import ApiSettings, Secret
+from smartsensor.source import http as module
+from smartsensor.source.budget import RateBudget
+from smartsensor.source.errors import (
     ApiError,
     AuthError,
     BadRequest,
-    Client,
     ContractError,
     Forbidden,
     RateLimited,
     ServerFault,
     TransportFault,
 )
-from smartsensor.config import ApiSettings, Secret
+from smartsensor.source.http import Client
 
 SECRET = "s3cr3t-of-the-client"
 TOKEN = (200, {}, b'{"access_token": "token-of-the-day", "token_type": "Bearer", "expires_in": 900}')
@@ -214,7 +214,7 @@ def test_a_reply_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("count", ["-1", "1.5", '"7"', "null", "true", "[]"])
 def test_a_count_that_is_none_is_refused(count: str) -> None:
-    from smartsensor.resources import RESOURCES
+    from smartsensor.source.resources import RESOURCES
     from smartsensor.windows import EPOCH, Window, instant
 
     script = Script((200, {}, b'{"count": %s}' % count.encode()))

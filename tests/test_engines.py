@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smartsensor.engines import DuckDB, Engine, EngineError, Spark, find_java, local_session, spell
-from smartsensor.gate import SqlTable
-from smartsensor.resources import RESOURCES
+from smartsensor.jobs.engine_duckdb import DuckDB
+from smartsensor.jobs.engine_spark import Spark, find_java, local_session
+from smartsensor.jobs.engines import Engine, EngineError, spark_sql, sql_type
+from smartsensor.quality.verdicts import SqlTable
+from smartsensor.source.resources import RESOURCES
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed.*socket:ResourceWarning"
@@ -211,9 +213,9 @@ def test_duckdb_spills_below_its_limit(tmp_path: Path) -> None:
 def test_a_type_that_no_engine_knows_is_refused() -> None:
     for resource in RESOURCES.values():
         for field in resource.raw_schema:
-            assert spell(field.type, "spark")
+            assert sql_type(field.type, "spark")
     with pytest.raises(EngineError, match="decimal128"):
-        spell(pa.decimal128(10, 2), "spark")
+        sql_type(pa.decimal128(10, 2), "spark")
 
 
 def test_java_is_found_and_an_older_one_is_not_taken(tmp_path: Path) -> None:
@@ -231,14 +233,14 @@ def test_a_notebook_in_a_job_takes_the_session_of_the_job(tmp_path: Path) -> Non
     """A kernel that a Spark driver started inherits its gateway; a second context there would be refused."""
     child = tmp_path / "child.py"
     child.write_text(
-        "from smartsensor.engines import Spark\nengine = Spark()\nprint('CHILD', engine._spark.sparkContext.applicationId, engine.rows('SELECT id FROM shared'))\n"
+        "from smartsensor.jobs.engine_spark import Spark\nengine = Spark()\nprint('CHILD', engine._spark.sparkContext.applicationId, engine.rows('SELECT id FROM shared'))\n"
     )
     driver = tmp_path / "driver.py"
     driver.write_text(
         textwrap.dedent(f"""
         import os, subprocess, sys
         from pathlib import Path
-        from smartsensor.engines import local_session
+        from smartsensor.jobs.engine_spark import local_session
         session = local_session(Path({str(tmp_path)!r}), threads=1, memory="1g")
         session.range(2).createOrReplaceTempView("shared")
         gateway = session.sparkContext._gateway
@@ -255,3 +257,13 @@ def test_a_notebook_in_a_job_takes_the_session_of_the_job(tmp_path: Path) -> Non
     ids = {line.split()[0]: line.split(maxsplit=2)[1] for line in said if line.startswith(("CHILD", "DRIVER"))}
     assert ids["CHILD"] == ids["DRIVER"]
     assert any("Row" not in line and "[{'id': 0}, {'id': 1}]" in line for line in said)
+
+
+def test_spark_gets_names_in_backticks_and_text_as_it_is() -> None:
+    for shared, spark in (
+        ('SELECT "a", "b c" FROM raw', "SELECT `a`, `b c` FROM raw"),
+        ('"a""b" = \'say "hi"\'', '`a"b` = \'say "hi"\''),
+        ("\"it's\" IN ('it''s', '\"')", "`it's` IN ('it''s', '\"')"),
+        ('"a`b"."c"', "`a``b`.`c`"),
+    ):
+        assert spark_sql(shared) == spark

@@ -1,4 +1,4 @@
-"""Exports under faults and kills; the state machine stands in nbs/07_exports.ipynb, the long forms in tests/kills/exports.py."""
+"""Exports under faults and kills; the state machine stands in nbs/source/14_exports.ipynb, the long forms in tests/kills/exports.py."""
 
 import hashlib
 import json
@@ -18,33 +18,42 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from smartsensor import exports as module
-from smartsensor import extract as extract_module
-from smartsensor.check import Due
-from smartsensor.cli import app
-from smartsensor.client import ApiError, Client, ContractError, Forbidden
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.exports import (
+from smartsensor.jobs import extract as extract_room
+from smartsensor.jobs import landing as extract_module
+from smartsensor.jobs import plan as plan_room
+from smartsensor.jobs.extract import Callbacks, exporter_of, extract
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.plan import Due
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import Manifest
+from smartsensor.run.cli import app
+from smartsensor.simulator.faults import FAULTS, Fault, FaultPlan
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source import downloads as downloads_room
+from smartsensor.source import export_jobs as export_jobs_room
+from smartsensor.source import exports as exports_room
+from smartsensor.source import formats as module
+from smartsensor.source.errors import ApiError, ContractError, Forbidden
+from smartsensor.source.export_jobs import (
     ExportBroken,
     ExportCancelled,
     Exporter,
     ExportFailed,
     ExportOverdue,
     ExportRequest,
-    Patience,
-    cancel,
-    in_order,
-    in_pages,
-    load_handle,
+    PollPolicy,
+    load_record,
     open_exports,
-    read_rows,
     submit,
-    sweep,
 )
-from smartsensor.extract import Ears, exporter_of, extract, extract_all
-from smartsensor.lake import Lake, Manifest
-from smartsensor.resources import MEASUREMENTS
-from smartsensor.simulator import FAULTS, Fault, FaultPlan, Fleet, Limits, Running, World, serve
+from smartsensor.source.exports import cancel, sweep
+from smartsensor.source.formats import read_rows, sort_rows, split_into_pages
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS
 from smartsensor.windows import Window, cut
 
 RUN = "20261120T100000Z-test"
@@ -94,8 +103,8 @@ class Stand:
     def __exit__(self, *error: object) -> None:
         self._serve.__exit__(None, None, None)
 
-    def ears(self, **changes: Any) -> Ears:
-        return Ears(self._hear, sleep=self.time.sleep, clock=self.time.clock, **changes)
+    def ears(self, **changes: Any) -> Callbacks:
+        return Callbacks(self._hear, sleep=self.time.sleep, clock=self.time.clock, **changes)
 
     def _hear(self, what: str, rows: int) -> None:
         self.told.append(what)
@@ -147,7 +156,7 @@ def test_an_export_lands_the_same_bytes_as_pages(
     compression: str,
 ) -> None:
     monkeypatch.setattr(
-        extract_module, "ExportRequest", lambda *fields: ExportRequest(*fields, format=form, compression=compression)
+        extract_room, "ExportRequest", lambda *fields: ExportRequest(*fields, format=form, compression=compression)
     )
     with Stand(world, tmp_path) as stand:
         manifest = stand.extract()
@@ -180,7 +189,7 @@ def test_drift_is_kept_and_said_as_with_pages(world: World, tmp_path: Path, monk
     found = {}
     for form in ("pages", "ndjson", "parquet", "csv"):
         monkeypatch.setattr(
-            extract_module, "ExportRequest", lambda *fields, form=form: ExportRequest(*fields, format=form)
+            extract_room, "ExportRequest", lambda *fields, form=form: ExportRequest(*fields, format=form)
         )
         with Stand(world, tmp_path / form, *faults) as stand:
             manifest = stand.extract(None if form == "pages" else 10**9, TEN_MINUTES)
@@ -274,7 +283,7 @@ def test_what_stays_wrong_ends_with_an_error_and_no_job(
 def test_a_job_that_is_never_ready_is_cancelled_at_the_deadline(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path, export_run_s=10 * 3600.0) as stand:
         with pytest.raises(ExportOverdue, match="run again later") as caught:
-            stand.extract(patience=Patience(deadline_s=600, stall_s=3600))
+            stand.extract(patience=PollPolicy(deadline_s=600, stall_s=3600))
         assert caught.value.retryable
         assert stand.time.passed_s < 620
         assert (stand.cost()["created"], stand.cost()["left"]) == (1, 0)
@@ -340,7 +349,7 @@ def test_an_export_that_somebody_cancels_ends_the_run_and_the_next_one_asks_anew
             if stand.time.passed_s > 100 and handles and handles[0].phase == "submitted":
                 cancel(elsewhere, str(handles[0].export_id))
 
-        ears = Ears(sleep=sleep, clock=stand.time.clock)
+        ears = Callbacks(sleep=sleep, clock=stand.time.clock)
         with pytest.raises(ExportCancelled, match="run again"):
             extract(stand.client, stand.lake, MEASUREMENTS, HOUR, RUN, ears, 10**9)
         assert stand.cost()["left"] == 0
@@ -356,7 +365,7 @@ def test_the_sweeper_takes_orphans_only(world: World, tmp_path: Path) -> None:
         mine, dead, half = (ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run") for n in range(3))
         for request in (mine, dead):
             submit(exporter, request)
-        load_handle(stand.lake, half).record(
+        load_record(stand.lake, half).record(
             stand.lake, "requested", attempt=1
         )  # killed before it was sent, or before we knew
         for request in (dead, half):
@@ -376,9 +385,9 @@ def test_extract_all_sweeps_and_chooses_by_estimate_and_scope(world: World, tmp_
         extract_all(stand.client, stand.lake, [Due("measurements", HOUR, 3000)], RUN, threads=1)
         assert (stand.cost()["created"], stand.cost()["left"]) == (1, 0)  # swept; 3,000 rows went by pages
         reader = client_of(stand.api, stand.time, "telemetry.read")
-        assert not extract_module.by_export(reader, MEASUREMENTS, 10**9)
-        assert extract_module.by_export(stand.client, MEASUREMENTS, MEASUREMENTS.export)
-        assert not extract_module.by_export(stand.client, MEASUREMENTS, None)
+        assert not plan_room.by_export(reader, MEASUREMENTS, 10**9)
+        assert plan_room.by_export(stand.client, MEASUREMENTS, MEASUREMENTS.export)
+        assert not plan_room.by_export(stand.client, MEASUREMENTS, None)
 
 
 def test_the_command_line_lists_cancels_and_sweeps(
@@ -394,6 +403,8 @@ def test_the_command_line_lists_cancels_and_sweeps(
         for name, value in {**values, "CLIENT_SECRET": stand.api.client_secret}.items():
             monkeypatch.setenv(f"SMARTSENSOR_{name}", value)
         cli = lambda *words: CliRunner().invoke(app, ["exports", *words])  # noqa: E731
+        assert "there is no lake" in str(cli("list").exception)
+        stand.lake.put("runs/20261120T000000Z-run/run.json", b"{}")
         assert cli("list").stdout == "0 exports\n"
         handles = [
             submit(stand.exporter(), ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run"))[0]
@@ -416,8 +427,8 @@ def test_a_download_goes_on_from_its_last_byte(world: World, tmp_path: Path) -> 
     with Stand(world, tmp_path, Fault("truncated", "/exports/*/files/*", times=3)) as stand:
         exporter = stand.exporter()
         handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = module.watch(exporter, handle, wait)
-        assert len(module.download(exporter, job)) == 3
+        job = export_jobs_room.watch(exporter, handle, wait)
+        assert len(downloads_room.download(exporter, job)) == 3
         assert exporter.spent["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
         assert stand.cost()["downloads"] == 6
 
@@ -426,13 +437,13 @@ def test_another_version_of_a_file_is_never_mixed_with_what_is_there(world: Worl
     with Stand(world, tmp_path) as stand:
         exporter = stand.exporter()
         handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = module.watch(exporter, handle, wait)
+        job = export_jobs_room.watch(exporter, handle, wait)
         folder = exporter.folder / job.export_id
         folder.mkdir(parents=True)
         part = folder / f"{job.files[0].name}.part"
         part.write_bytes(b"of another version")
         part.with_suffix(".etag").write_text('"another"')
-        paths = module.download(exporter, job)
+        paths = downloads_room.download(exporter, job)
         assert hashlib.sha256(paths[0].read_bytes()).hexdigest() == job.files[0].sha256
 
 
@@ -467,7 +478,7 @@ def test_the_token_is_not_sent_with_a_signed_address_and_no_error_shows_one(worl
 def test_a_reply_with_a_file_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     file = {"file_id": "f1", "rows": 1, "bytes": 10, "sha256": "0" * 64, "url": "http://127.0.0.1/x", **wrong}
     with pytest.raises(ContractError):
-        module.ExportJob.parse({"export_id": "e1", "status": "succeeded", "record_count": 1, "files": [file]})
+        export_jobs_room.ExportJob.parse({"export_id": "e1", "status": "succeeded", "record_count": 1, "files": [file]})
 
 
 def _table(rows: int, seed: int) -> pa.Table:
@@ -493,7 +504,7 @@ def test_sorting_in_stretches_is_sorting(
     monkeypatch.setattr(module, "STRETCH", stretch)
     monkeypatch.setattr(module, "HEAD", head)
     table = _table(rows, rows)
-    merged = list(in_order(table.to_batches(max_chunksize=7), MEASUREMENTS, tmp_path))
+    merged = list(sort_rows(table.to_batches(max_chunksize=7), MEASUREMENTS, tmp_path))
     expected = table.sort_by([("updated_at", "ascending"), ("measurement_id", "ascending")])
     assert pa.Table.from_batches(merged, table.schema).to_pylist() == expected.to_pylist()
     assert list(tmp_path.iterdir()) == []
@@ -505,7 +516,7 @@ def test_portions_are_those_of_pages(sizes: list[int]) -> None:
     for size in sizes:
         batches += [pa.RecordBatch.from_struct_array(table.slice(at, size).to_struct_array().combine_chunks())]
         at += size
-    portions = list(in_pages(batches, 3))
+    portions = list(split_into_pages(batches, 3))
     assert [one.num_rows for one in portions] == [3] * (len(table) // 3) + ([len(table) % 3] if len(table) % 3 else [])
     assert pa.Table.from_batches(portions, table.schema).equals(table)
 
@@ -616,7 +627,7 @@ def test_rows_of_one_plant(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path) as stand:
         exporter = stand.exporter()
         request = ExportRequest("measurements", HOUR, RUN, plants=("plt-01", "plt-03"))
-        rows = module.export(
+        rows = exports_room.export(
             exporter,
             request,
             lambda fetched: [row for batch in fetched.batches(MEASUREMENTS, set()) for row in batch.to_pylist()],

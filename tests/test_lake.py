@@ -1,4 +1,4 @@
-"""The lake under kills, races and bad disks; the teaching cases stand in nbs/08_lake.ipynb."""
+"""The lake under kills, races and bad disks; the teaching cases stand in nbs/lake/20_lake.ipynb."""
 
 import json
 import multiprocessing
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from smartsensor.lake import Lake, LakeError, NotFound
-from smartsensor.windows import Evidence, Window, cut, instant
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.ledger import Evidence
+from smartsensor.lake.store import LakeError, NotFound
+from smartsensor.windows import Window, cut, instant
 
 DAY = Window(instant("2026-11-20T00:00:00Z"), instant("2026-11-21T00:00:00Z"))
 
@@ -46,7 +48,7 @@ def test_processes_that_race_lose_no_window(tmp_path: Path) -> None:
 
 def test_a_writer_that_is_killed_leaves_no_half_object(tmp_path: Path) -> None:
     code = (
-        "import os, signal; from smartsensor.lake import Lake; import smartsensor.lake as module\n"
+        "import os, signal; from smartsensor.lake.lake import Lake; import smartsensor.lake.store as module\n"
         "def die(*args): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"module.os.fsync = die\nLake({str(tmp_path)!r}).{{call}}"
     )

@@ -1,4 +1,4 @@
-"""Pages that drift, lie or break off; the teaching cases stand in nbs/04_paginate.ipynb."""
+"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/08_decode.ipynb."""
 
 import json
 import math
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartsensor import paginate
-from smartsensor.client import ContractError
-from smartsensor.paginate import CursorPaging, decode
-from smartsensor.resources import ASSETS, MEASUREMENTS
+from smartsensor.source import decode as decode_room
+from smartsensor.source.decode import decode
+from smartsensor.source.errors import ContractError
+from smartsensor.source.paging import CursorPaging
+from smartsensor.source.resources import ASSETS, MEASUREMENTS
 
 ROW = {
     "measurement_id": "m-1", "sensor_id": "s-1", "asset_id": "a-1", "plant_id": "p-1", "measurement_type_id": 2, "value": 61.25,
@@ -39,13 +40,13 @@ def test_a_clean_page_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*args: object) -> None:
         raise AssertionError("the slow way was taken")
 
-    monkeypatch.setattr(paginate, "_repair", refuse)
+    monkeypatch.setattr(decode_room, "_repair", refuse)
     assert decode(body(ROW), MEASUREMENTS.schema, CursorPaging()).batch.num_rows == 1
 
 
 def test_decoding_does_not_import_pandas() -> None:
     code = (
-        "import sys; from smartsensor.paginate import *; from smartsensor.resources import MEASUREMENTS as M;"
+        "import sys; from smartsensor.source.decode import decode; from smartsensor.source.paging import CursorPaging; from smartsensor.source.resources import MEASUREMENTS as M;"
         f"decode({body(ROW)!r}, M.schema, CursorPaging()); decode({body(ROW | {'x': 1})!r}, M.schema, CursorPaging());"
         "assert 'pandas' not in sys.modules"
     )

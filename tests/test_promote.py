@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,23 +16,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
 
-from smartsensor.engines import DuckDB, Engine, Spark, local_session
-from smartsensor.gate import Finding, Gate, Verdict, row_rules
-from smartsensor.lake import Conflict, Lake, Manifest, NotFound, Part, part_key
-from smartsensor.promote import (
-    STEPS,
-    GateHeld,
-    Promotion,
-    PromotionError,
-    promote,
-    promote_all,
-    raise_if_held,
-    readable,
-    rollback,
-    settle,
-)
-from smartsensor.resources import (
+from smartsensor.jobs.engine_duckdb import DuckDB
+from smartsensor.jobs.engine_spark import Spark, local_session
+from smartsensor.jobs.engines import Engine
+from smartsensor.jobs.merge import PromotionError
+from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
+from smartsensor.jobs.publish import readable, roll_forward, rollback
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.layout import Manifest, Part, part_key, published_as
+from smartsensor.lake.store import Conflict, NotFound
+from smartsensor.quality.gate import Gate
+from smartsensor.quality.row_rules import row_rules
+from smartsensor.quality.verdicts import Finding, Verdict
+from smartsensor.source.resources import (
     ASSETS,
     CONDITION_INDEXES,
     EVENTS,
@@ -48,6 +48,7 @@ pytestmark = pytest.mark.filterwarnings(
 )  # pyspark leaves its own to the collector
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
+INSTANT = pa.timestamp("us", "UTC")
 HOUR = timedelta(hours=1)
 HOSTILE = [
     "",
@@ -72,6 +73,7 @@ class QuickGate:
 
     def __init__(self, expectations: Path, hold: str = "", lie: int = 0) -> None:
         self.expectations, self.hold, self.lie = expectations, hold, lie
+        self.resources = dict(RESOURCES)
 
     def judge(
         self,
@@ -80,6 +82,7 @@ class QuickGate:
         zone: Any,
         parameters: Mapping[str, int],
         about: Mapping[str, str] | None = None,
+        further: Sequence[Finding] = (),
     ) -> Verdict:
         import duckdb
 
@@ -96,14 +99,14 @@ class QuickGate:
                 bad = len(frame.filter(rule.where)) + self.lie
                 findings.append(self._finding(rule.name, True, bad, f"{bad} bad"))
         else:
-            keys = batch.select(RESOURCES[resource].key)
+            keys = batch.select(self.resources[resource].key)
             findings.append(
                 self._finding(
                     "key-unique", keys.group_by(keys.column_names).aggregate([]).num_rows == keys.num_rows, 0, ""
                 )
             )
         findings.append(self._finding("told-to-hold", self.hold != zone, 0, ""))
-        return Verdict(resource, zone, batch.num_rows, tuple(findings), None, about or {})
+        return Verdict(resource, zone, batch.num_rows, (*findings, *further), None, about or {})
 
     def _finding(self, name: str, success: bool, unexpected: int, observed: str) -> Finding:
         return Finding(name, "quick", None, "critical", success, unexpected, 0, observed, name=name)
@@ -293,12 +296,215 @@ def expected(resource: Resource, rows: Sequence[Row]) -> list[Row]:
 
 def in_place(lake: Lake, resource: Resource) -> None:
     """The folders hold what the newest version says, and nothing is left over."""
-    live = [key for key in lake.list(f"qualified/{resource.name}") if "/_superseded/" not in key]
+    live = lake.list(f"qualified/{resource.name}")
     assert live == sorted(one.key for one in lake.snapshot(resource.name).files)
 
 
 def balanced(one: Promotion) -> bool:
     return one.declared == one.received == one.raw == one.new + one.updated + one.already + one.quarantined
+
+
+# --- names of columns ------------------------------------------------------------------------------------------------
+
+WORDS = [
+    "order",
+    "select",
+    "at",
+    "group",
+    "table",
+    "raw",
+    "standing",
+    "n",
+    "rowid",
+    "filename",
+    "unnamed_subquery",
+    "_at",
+    "null",
+    "true",
+]
+QUOTES = [
+    'a"b',
+    "a'b",
+    "a`b",
+    "a.b",
+    "a b",
+    "a\\b",
+    "--",
+    "/*",
+    ";",
+    "{x}",
+    "%s",
+    "$1",
+    "?",
+    "*",
+    "(",
+    "a,b",
+    "a=b",
+    "snow ☃",
+    '"',
+    "`",
+    "'",
+]
+OURS = [
+    "_extra",
+    "_reasons",
+    "_run_id",
+    "_window",
+    "ingest_date",
+    "_file",
+    "_day",
+    "_bad",
+    "_elsewhere",
+    "_rank",
+    "_standing",
+    "_known",
+    "_stood",
+    "_n",
+    "_metadata",
+]
+NAMES = st.one_of(
+    st.sampled_from(WORDS + QUOTES),
+    st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8),
+)
+
+
+def named(names: Sequence[str], mode: Any = "incremental") -> Resource:
+    """A resource with two keys, an event, a revision's time, a value and a struct of two, under these names."""
+    first, second, event, updated, value, plate, left, right = names
+    kinds = [
+        pa.string(),
+        pa.int64(),
+        INSTANT,
+        INSTANT,
+        pa.float64(),
+        pa.struct([(left, pa.float64()), (right, pa.string())]),
+    ]
+    schema = pa.schema(list(zip((first, second, event, updated, value, plate), kinds, strict=True)))
+    field = updated if mode == "incremental" else None
+    return Resource("named", "/named", (first, second), schema, mode, field, event if field else None, (updated,))
+
+
+def named_rows(resource: Resource, *rows: tuple[Any, ...]) -> list[Row]:
+    """Rows from (key, hours of the event, hours of the update, value)."""
+    plate = resource.schema.types[5]
+    return [
+        dict(
+            zip(
+                resource.schema.names,
+                ("k", key, DAY + at * HOUR, DAY + updated * HOUR, value, {plate[0].name: value, plate[1].name: "x'"}),
+                strict=True,
+            )
+        )
+        for key, at, updated, value in rows
+    ]
+
+
+def promote_named(resource: Resource, root: Path, engine: Engine) -> tuple[list[Row], list[Row], list[Promotion]]:
+    """Two windows, landed and promoted: what is published, what is in quarantine, and what promotion counted."""
+    suites, landing = root / "suites", Landing(root / "lake")
+    suites.mkdir(parents=True)
+    value, event, condition = resource.schema.names[4], resource.schema.names[2], {"name": resource.key[1]}
+    low: Row = {"name": "low", "type": "expect_column_values_to_be_between", "severity": "critical",
+                "kwargs": {"column": value, "min_value": 0, "max_value": 9, "row_condition":
+                           {"type": "comparison", "column": condition, "operator": ">=", "parameter": 0}}}  # fmt: skip
+    there: Row = {
+        "name": "there",
+        "type": "expect_column_values_to_not_be_null",
+        "severity": "critical",
+        "kwargs": {"column": event},
+    }
+    (suites / "named.raw.json").write_text(suite("named.raw", low, there))
+    (suites / "named.qualified.json").write_text(suite("named.qualified"))
+    gate = QuickGate(suites)
+    gate.resources["named"] = resource
+    windows = [
+        [(1, 1, 1, 1.0), (1, 1, 1, 2.0), (2, 1, 1, 1.0), (3, 30, 1, 3.0), (4, 1, 1, -5.0)],
+        [(1, 1, 2, 4.0), (2, 1, 1, 1.0), (3, 1, 2, 3.0), (5, 60, 2, 5.0), (6, 1, 2, 99.0)],
+    ]
+    done = [
+        promote(landing.lake, resource, engine, gate, landing.land(resource, named_rows(resource, *rows)))
+        for rows in windows
+    ]
+    aside = [
+        row
+        for key in landing.lake.list("quarantine/named")
+        for row in pq.ParquetFile(landing.lake.uri(key)).read().to_pylist()
+    ]
+    good = [row for rows in windows for row in rows if 0 <= row[3] <= 9]
+    seen = good if resource.mode == "incremental" else [row for row in windows[1] if row in good]
+    assert published(landing.lake, resource) == expected(resource, named_rows(resource, *seen))
+    in_place(landing.lake, resource)
+    counted = [(one.new, one.updated, one.already, one.quarantined, one.removed) for one in done]
+    assert counted == [(3, 0, 1, 1, 0), (1, 2, 1, 1, 0)]
+    assert sorted((row[resource.key[1]], row["_reasons"]) for row in aside) == [(4, '["low"]'), (6, '["low"]')]
+    return published(landing.lake, resource), aside, [replace(one, verdicts=(), seconds=0.0, stages={}) for one in done]
+
+
+@pytest.mark.parametrize("mode", ["incremental", "snapshot"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=8, max_size=8, unique_by=lambda name: name.upper().casefold()))
+@example(names=["order", "select", "at", 'a"b', "raw", "group", "table", "n"])
+@example(names=["rowid", "filename", "a_at", "keys", "elsewhere", "newest", "lost", "file_row_number"])
+@example(names=["a`b", "'", "_at", "a.b", '"', "unnamed_subquery", "null", "true"])
+def test_columns_may_have_any_name(
+    tmp_path_factory: pytest.TempPathFactory, engine: Engine, mode: str, names: list[str]
+) -> None:
+    reserved = [*OURS, re.sub("[^A-Za-z0-9_]", "_", names[2].removesuffix("_at")).lstrip("_") + "_date", "event_date"]
+    assume(not {name.upper().casefold() for name in names} & {name.upper().casefold() for name in reserved})
+    resource = named(names, mode)
+    promote_named(resource, tmp_path_factory.mktemp("named"), engine)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("mode", ["incremental", "snapshot"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["order", "select", "at", 'a"b', "raw", "group", "table", "n"],
+        ["a`b", "'", "_at", "a.b", '"', "unnamed_subquery", "null", "`"],
+        [" ,;{}()=", "%s", "a\\b", "--", "/*", "snow ☃", "a.b", "*"],
+    ],
+    ids=["words", "quotes", "signs"],
+)
+def test_both_engines_take_any_name(tmp_path: Path, engine: Engine, spark: Engine, mode: str, names: list[str]) -> None:
+    resource = named(names, mode)
+    sides = [promote_named(resource, tmp_path / one.name, one) for one in (engine, spark)]
+    assert repr(sides[0][0]) == repr(sides[1][0])
+    assert sides[0][2] == sides[1][2]
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "why"),
+    [
+        (4, "", "must have a character"),
+        (4, "a\nb", "no control character"),
+        (4, "_rank", "smartsensor adds"),
+        (4, "_EXTRA", "smartsensor adds"),
+        (4, "KEY", "'key' is there already"),
+        (4, "event_date", "the partition column has this name"),
+        (7, "LEFT", "'plate.left' is there already"),
+    ],
+)
+def test_a_name_that_cannot_be_carried_is_refused(at: int, name: str, why: str) -> None:
+    names = ["key", "two", "event_at", "updated_at", "value", "plate", "left", "right"]
+    assert named(names).partition == "event_date"
+    names[at] = name
+    with pytest.raises(ValueError, match=f"resource named: column .*: .*{re.escape(why)}.*take it out of the schema"):
+        named(names)
+
+
+@pytest.mark.parametrize(
+    ("event", "partition"),
+    [
+        ("at", "at_date"),
+        ("_at", "event_date"),
+        ("☃", "event_date"),
+        ('when "x"_at', "when__x__date"),
+        ("_a.b", "a_b_date"),
+    ],
+)
+def test_the_partition_has_a_plain_name(event: str, partition: str) -> None:
+    assert named(["key", "two", event, "updated_at", "value", "plate", "left", "right"]).partition == partition
 
 
 # --- the same rows ---------------------------------------------------------------------------------------------------
@@ -818,7 +1024,7 @@ def test_a_reader_has_whole_versions_while_a_publication_is_half_settled(
     assert [row["measurement_id"] for row in published(landing.lake, MEASUREMENTS, 1)] == ["m-1", "m-2"]
     with pytest.raises(AssertionError):
         in_place(landing.lake, MEASUREMENTS)
-    settle(landing.lake, "measurements")
+    roll_forward(landing.lake, "measurements")
     in_place(landing.lake, MEASUREMENTS)
 
 
@@ -901,7 +1107,7 @@ def test_four_runs_at_once_publish_each_row_once(landing: Landing, tmp_path: Pat
     assert repr(published(landing.lake, MEASUREMENTS)) == repr(
         expected(MEASUREMENTS, [row for row in rows if is_good(row)])
     )
-    settle(landing.lake, "measurements")
+    roll_forward(landing.lake, "measurements")
     in_place(landing.lake, MEASUREMENTS)
 
 
@@ -959,7 +1165,7 @@ def test_back_to_a_version_and_forth(landing: Landing, engine: Engine, gate: Qui
     assert len(aside) == 2
     assert rollback(lake, MEASUREMENTS, 1) == 3
     assert repr(published(lake, MEASUREMENTS)) == repr(rows[1])
-    assert [key for key in lake.list("quarantine") if "_superseded" not in key] == aside[:1]
+    assert lake.list("quarantine") == aside[:1]
     in_place(lake, MEASUREMENTS)
     assert rollback(lake, MEASUREMENTS, 2) == 4
     assert repr(published(lake, MEASUREMENTS)) == repr(rows[2])
@@ -977,7 +1183,7 @@ def test_what_was_undone_is_pending_again(landing: Landing, engine: Engine, gate
     again = promote(lake, MEASUREMENTS, engine, gate, landing.run())
     assert (again.version, again.received) == (4, len(batches[1]))
     assert repr(published(lake, MEASUREMENTS)) == repr(wanted)
-    assert len([key for key in lake.list("quarantine") if "_superseded" not in key]) == aside
+    assert len(lake.list("quarantine")) == aside
     for version in (0, 4, 9, -1):
         with pytest.raises(PromotionError, match="none of the older ones"):
             rollback(lake, MEASUREMENTS, version)
@@ -994,7 +1200,7 @@ def test_a_rollback_that_was_killed_is_rolled_forward(tmp_path: Path, engine: En
         with pytest.raises(Killed):
             rollback(landing.lake, MEASUREMENTS, 1)
         assert repr(published(landing.lake, MEASUREMENTS)) == repr(wanted)
-        settle(landing.lake, "measurements")
+        roll_forward(landing.lake, "measurements")
         in_place(landing.lake, MEASUREMENTS)
 
 
@@ -1036,3 +1242,70 @@ def test_with_great_expectations(
     assert (empty.outcome, empty.verdicts[0].rows) == ("published", 0)
     if name == "duckdb":
         engine.close()
+
+
+# --- Qualified is what any tool may read ----------------------------------------------------------------------------------
+
+
+def plain_counts(lake: Lake, resource: Resource) -> tuple[int, int]:
+    "Rows that Polars and DuckDB count in every file below qualified."
+    import duckdb
+    import polars as pl
+
+    files = lake.uri(f"qualified/{resource.name}") + "/**/*.parquet"
+    counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{files}')").fetchone()
+    assert counted is not None
+    return pl.scan_parquet(files).select(pl.len()).collect().item(), counted[0]
+
+
+def test_a_plain_reader_of_the_folder_counts_what_is_published(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    for batch in arrivals()[0][1]:
+        promote(landing.lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+        rows = len(published(landing.lake, MEASUREMENTS))
+        assert plain_counts(landing.lake, MEASUREMENTS) == (rows, rows)
+    rollback(landing.lake, MEASUREMENTS, 1)
+    rows = len(published(landing.lake, MEASUREMENTS))
+    assert plain_counts(landing.lake, MEASUREMENTS) == (rows, rows)
+    assert landing.lake.list("superseded/qualified/measurements"), "the versions before are kept, elsewhere"
+
+
+def to_the_former_layout(lake: Lake) -> int:
+    "Put superseded files where lakes had them before: beside those that are published."
+    moved = lake.list("superseded")
+    for key in moved:
+        zone, resource, rest = published_as(key).split("/", 2)
+        lake.move(key, f"{zone}/{resource}/_superseded/{rest}")
+    return len(moved)
+
+
+def test_a_lake_of_the_former_layout_is_read_rolled_back_and_promoted_into(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    lake, batches = landing.lake, arrivals()[0][1]
+    for batch in batches[:2]:
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+    rows = {version: published(lake, MEASUREMENTS, version) for version in (1, 2)}
+    assert to_the_former_layout(lake) > 0
+    assert repr(published(lake, MEASUREMENTS, 1)) == repr(rows[1]), "an older version is still there to read"
+    assert rollback(lake, MEASUREMENTS, 1) == 3
+    assert repr(published(lake, MEASUREMENTS)) == repr(rows[1])
+    in_place(lake, MEASUREMENTS)
+    to_the_former_layout(lake)
+    for batch in batches[2:]:
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, batch))
+    in_place(lake, MEASUREMENTS)
+    assert repr(published(lake, MEASUREMENTS, 2)) == repr(rows[2])
+    count = len(published(lake, MEASUREMENTS))
+    assert plain_counts(lake, MEASUREMENTS) == (count, count)
+
+
+def test_what_a_killed_attempt_staged_in_the_former_layout_is_cleared(
+    landing: Landing, engine: Engine, gate: QuickGate
+) -> None:
+    lake = landing.lake
+    lake.put("qualified/measurements/_staged/00000001/dead/part.parquet", b"half a file")
+    for number in range(2):
+        promote(lake, MEASUREMENTS, engine, gate, landing.land(MEASUREMENTS, [measurement(number)]))
+    in_place(lake, MEASUREMENTS)

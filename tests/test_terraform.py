@@ -170,9 +170,9 @@ def test_every_module_has_the_files_that_readers_look_for() -> None:
 
 
 def test_metrics_are_those_that_jobs_print() -> None:
-    import smartsensor.runner as runner
+    from smartsensor.run import glue
 
-    source = Path(str(runner.__file__)).read_text()
+    source = Path(str(glue.__file__)).read_text()
     monitoring = (ROOT / "terraform" / "modules" / "monitoring" / "main.tf").read_text()
     names = [
         line.split("=")[0].strip()

@@ -1,4 +1,4 @@
-"""Windows and the ledger under any order of events; the teaching cases stand in nbs/06_windows.ipynb."""
+"""Windows and the ledger under any order of events; the teaching cases stand in nbs/01_windows.ipynb."""
 
 import itertools
 import random
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartsensor.windows import Evidence, Ledger, Window, cut, instant, merge, plan_windows, subtract
+from smartsensor.lake.ledger import Evidence, Ledger, plan_windows
+from smartsensor.windows import Window, cut, instant, merge, subtract
 
 START = instant("2026-11-01T00:00:00Z")
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from smartsensor.resources import MEASUREMENTS
+from smartsensor.source.resources import MEASUREMENTS
 
 FILE_ROWS, PAGE_ROWS, BEGIN_MS = 250_000, 1000, 1_763_596_800_000
 WINDOW = ("2025-11-20T00:00:00Z", "2025-11-26T00:00:00Z")
@@ -141,18 +141,19 @@ def serve(rows: int, page_rows: int, form: str, folder: str) -> None:
 
 def land(base_url: str, root: str, form: str) -> dict[str, Any]:
     "Land the window in this process; a form of `pages` reads pages."
-    from smartsensor import exports, extract
-    from smartsensor.client import Client
     from smartsensor.config import ApiSettings, Secret
-    from smartsensor.lake import Lake
+    from smartsensor.jobs import extract as extract_room
+    from smartsensor.lake.lake import Lake
+    from smartsensor.source import export_jobs as export_jobs_room
+    from smartsensor.source.http import Client
     from smartsensor.windows import Window, instant
 
-    extract.ExportRequest = lambda *fields: exports.ExportRequest(*fields, format=form)  # type: ignore[assignment,misc]
+    extract_room.ExportRequest = lambda *fields: export_jobs_room.ExportRequest(*fields, format=form)  # type: ignore[assignment,misc]
     scope = "telemetry.read exports.write"
     client = Client(ApiSettings(base_url, base_url + "/oauth2/token", "me", Secret("none"), scope, rate_per_s=0))
     began = time.monotonic()
     window, rows = Window(*map(instant, WINDOW)), None if form == "pages" else 10**12
-    manifest = extract.extract(client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", rows=rows)
+    manifest = extract_room.extract(client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", rows=rows)
     ended = time.monotonic()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {

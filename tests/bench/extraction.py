@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from smartsensor.simulator import Running, start_process
+from smartsensor.simulator.server import Running, start_process
 
 HERE = Path(__file__).parent
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    startup = measured([sys.executable, "-c", "import smartsensor.extract; print('{\"rows\": 0}')"])["seconds"]
+    startup = measured([sys.executable, "-c", "import smartsensor.jobs.extract; print('{\"rows\": 0}')"])["seconds"]
     limits = ("--burst", "0", "--sustained", "0", "--latency-ms", str(options.latency_ms))
     with start_process("--bench-rows", str(options.rows), *limits) as api:
         rounds = [round_of(api, tuple(options.threads), startup) for _ in range(options.rounds)]

@@ -4,11 +4,11 @@ import json
 import sys
 from datetime import timedelta
 
-from smartsensor.check import Due
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.extract import extract_all
-from smartsensor.lake import Lake
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.plan import Due
+from smartsensor.lake.lake import Lake
+from smartsensor.source.http import Client
 from smartsensor.windows import Window, cut, instant
 
 

@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from test_exports import HOUR, Stand, matrix, tree
 
-from smartsensor import extract as extract_module
-from smartsensor.exports import ExportRequest
-from smartsensor.simulator import Fault, Fleet, World
+from smartsensor.jobs import extract as extract_module
+from smartsensor.simulator.faults import Fault
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.world import World
+from smartsensor.source.export_jobs import ExportRequest
 
 WAYS = [(form, compression) for form in ("parquet", "ndjson", "csv") for compression in ("none", "gzip")]
 

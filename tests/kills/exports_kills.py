@@ -24,15 +24,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 
-from smartsensor import exports
-from smartsensor.check import Due
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.exports import Exporter, open_exports, sweep
-from smartsensor.extract import Ears, exporter_of, extract, extract_all
-from smartsensor.lake import Folder, Lake
-from smartsensor.resources import MEASUREMENTS
-from smartsensor.simulator import Running, start_process
+from smartsensor.jobs.extract import Callbacks, exporter_of, extract
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.plan import Due
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Folder
+from smartsensor.simulator.server import Running, start_process
+from smartsensor.source import downloads as downloads_room
+from smartsensor.source.export_jobs import Exporter, open_exports
+from smartsensor.source.exports import sweep
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS
 from smartsensor.windows import Window
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -80,17 +83,17 @@ def run_once(api: Running, root: Path, run: str, deadline: int, chunk: int) -> i
     "One run in this process; how many steps it took. A deadline of 0 kills nothing."
     stepper = Stepper(deadline)
     if chunk:  # only the bytes of the downloads are steps
-        exports.CHUNK = chunk
-        meter = exports._meter
-        exports._meter = lambda *args: stepper.around(meter(*args))
+        downloads_room.CHUNK = chunk
+        meter = downloads_room._byte_counter
+        downloads_room._byte_counter = lambda *args: stepper.around(meter(*args))
     else:
         for name in ("create", "put", "upload", "delete"):
             setattr(Folder, name, stepper.around(getattr(Folder, name)))
         Exporter.send = stepper.around(Exporter.send)  # type: ignore[method-assign]
-        exports._hash = stepper.around(exports._hash)
-    import smartsensor.extract as module
+        downloads_room._hash = stepper.around(downloads_room._hash)
+    from smartsensor.jobs import extraction as module
 
-    module.Ears = lambda rows: Ears(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
+    module.Callbacks = lambda rows: Callbacks(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
     extract_all(client_of(api), Lake(str(root)), DUE, run, threads=1)
     return stepper.last
 

@@ -10,21 +10,23 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from smartsensor import extract as extraction
-from smartsensor.check import Report, check
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret, Settings
-from smartsensor.engines import DuckDB
-from smartsensor.extract import extract_all
-from smartsensor.gate import Finding, Verdict, row_rules
-from smartsensor.lake import Folder, Lake, NotFound
-from smartsensor.promote import promote
-from smartsensor.resources import choose
+from smartsensor.jobs import landing as extraction
+from smartsensor.jobs.check import Report, check
+from smartsensor.jobs.engine_duckdb import DuckDB
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.promote import promote
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Folder, NotFound
+from smartsensor.quality.row_rules import row_rules
+from smartsensor.quality.verdicts import Finding, Verdict
+from smartsensor.source.http import Client
+from smartsensor.source.resources import choose
 
 RUN = "20261120T120000Z-kill"
 RESOURCES = ["plants", "measurements", "events"]
@@ -43,6 +45,7 @@ class SqlGate:
         zone: Any,
         parameters: Mapping[str, int],
         about: Mapping[str, str] | None = None,
+        further: Sequence[Finding] = (),
     ) -> Verdict:
         import duckdb
 
@@ -55,7 +58,7 @@ class SqlGate:
         for rule in row_rules(EXPECTATIONS / f"{resource}.raw.json") if zone == "raw" else ():
             bad = len(frame.filter(rule.where))
             findings.append(Finding(rule.name, "row", None, "critical", True, bad, batch.num_rows, "", name=rule.name))
-        return Verdict(resource, zone, batch.num_rows, tuple(findings), None, about or {})
+        return Verdict(resource, zone, batch.num_rows, (*findings, *further), None, about or {})
 
 
 def counted(count: "itertools.count[int]", deadline: int, work: Callable[..., Any]) -> Callable[..., Any]:

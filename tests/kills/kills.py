@@ -23,10 +23,13 @@ from typing import Any
 import duckdb
 from tqdm import tqdm
 
-from smartsensor.extract import verify
-from smartsensor.lake import Lake
-from smartsensor.promote import STEPS
-from smartsensor.simulator import Fleet, Limits, World, serve
+from smartsensor.jobs.promote import STEPS
+from smartsensor.jobs.verify import verify
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 JOB = Path(__file__).parent / "job.py"
@@ -83,7 +86,7 @@ def fingerprint(root: Path) -> dict[str, Any]:
                 rows[f"{zone}/{name}/{pattern.count('=')}"] = table.fetchone()
     claims = {name: [str(window) for window in Lake(str(root)).ledger(name).covered] for name in RESOURCES}
     problems = [said for name in RESOURCES for said in verify(Lake(str(root)), name)]
-    left = [path.name for path in (root / "qualified").rglob("*") if "_staged" in path.parts and path.is_file()]
+    left = [path.name for path in (root / "staged").rglob("*") if path.is_file()]
     return {"raw": files, "rows": rows, "covered": claims, "problems": problems, "staged": left}
 
 

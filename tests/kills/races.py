@@ -10,9 +10,11 @@ import tempfile
 import time
 from datetime import timedelta
 
-from smartsensor import lake as module
-from smartsensor.lake import Conflict, Lake
-from smartsensor.windows import Evidence, Window, cut, instant
+from smartsensor.lake import log as module
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.ledger import Evidence
+from smartsensor.lake.store import Conflict
+from smartsensor.windows import Window, cut, instant
 
 START = instant("2026-01-01T00:00:00Z")
 

@@ -17,13 +17,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smartsensor.check import REOPEN, due_windows, measure_lateness
-from smartsensor.client import Client
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.extract import extract_all
-from smartsensor.lake import Lake
-from smartsensor.resources import MEASUREMENTS, Resource
-from smartsensor.simulator import Fleet, Limits, Running, World, serve
+from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.lateness import measure_lateness
+from smartsensor.jobs.plan import REOPEN, due_windows
+from smartsensor.lake.lake import Lake
+from smartsensor.simulator.fleet import Fleet
+from smartsensor.simulator.server import Running, serve
+from smartsensor.simulator.state import Limits
+from smartsensor.simulator.world import World
+from smartsensor.source.http import Client
+from smartsensor.source.resources import MEASUREMENTS, Resource
 
 BEGIN = datetime(2026, 10, 20, tzinfo=UTC)
 FLEET = Fleet(assets=2, sensors=3, unindexed=0.05)
@@ -96,13 +100,15 @@ def simulate(
         known = measure_lateness(lives[0].lake, lives[0].resource)
         assert known is not None
         lookbacks = (known.lookback, known.recommended)
+        predicted = tuple(most for one in lookbacks if (most := known.missed(one)) is not None)
+        assert len(predicted) == len(lookbacks), "too few rows to predict from"
         lives += [life(f"lookback-{n}", lookback, timedelta(0)) for n, lookback in enumerate(lookbacks)]
         _live(now, lives, BEGIN + timedelta(days=days), timedelta(hours=every_h))
     span = (now[0] - settled - lives[1].start) / timedelta(days=1)
     missing, rows = lives[0].missing(world, now[0], settled)
     sent = [one.client.log.requests for one in lives]
     return Month(
-        lookbacks, tuple(known.missed(one) for one in lookbacks), tuple(one.missing(world, now[0], settled)[0] / span for one in lives[1:]),
+        lookbacks, predicted, tuple(one.missing(world, now[0], settled)[0] / span for one in lives[1:]),
         missing, rows, lives[0].reopened, lives[0].runs, sum(sent), sent[0] - sent[1] * lives[0].runs // lives[1].runs,
     )  # fmt: skip
 

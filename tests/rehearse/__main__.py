@@ -155,7 +155,7 @@ def history_table(events: list[dict[str, Any]]) -> Table:
 
 def reconciliation_rows(lake: Any, run: str) -> list[dict[str, Any]]:
     "A row for each resource, from the records of all lanes."
-    from smartsensor.runner import _rows
+    from smartsensor.run.pipeline import resource_rows
 
     records: dict[str, dict[str, list[Any]]] = {"extract": {"totals": []}, "promote": {"promotions": []}}
     for key in lake.list(f"runs/{run}"):
@@ -163,13 +163,13 @@ def reconciliation_rows(lake: Any, run: str) -> list[dict[str, Any]]:
         if key.endswith(".json") and job in records:
             for name, rows in records[job].items():
                 rows += lake.json(key)[name]
-    return _rows(records["extract"], records["promote"])
+    return resource_rows(records["extract"], records["promote"])
 
 
 def reconciliation_table(run: str, rows: list[dict[str, Any]]) -> Table:
     "The same table as after `make run`."
-    from smartsensor.cli import reconciliation
-    from smartsensor.runner import Outcome
+    from smartsensor.run.commands import reconciliation
+    from smartsensor.run.pipeline import Outcome
 
     return reconciliation(Outcome(run, "published", 0, "", False, False, {}, {}, rows, {}))
 
@@ -239,7 +239,7 @@ def put_secret(act: Rehearsal, client_id: str, client_secret: str) -> None:
 
 def good_run(act: Rehearsal, api: Any) -> None:
     "What the workflow's smoke test has run: its history, rows, notebooks, metrics."
-    from smartsensor.lake import Lake
+    from smartsensor.lake.lake import Lake
 
     states, jobs = act.aws.client("stepfunctions"), list(act.aws.runs)
     execution = states.list_executions(stateMachineArn=act.outputs["state_machine_arn"])["executions"][-1]
@@ -268,7 +268,7 @@ def second_run(act: Rehearsal, api: Any) -> None:
     ended, jobs, _ = act.run()
     act.say("the scheduled run ends SUCCEEDED", ended["status"] == "SUCCEEDED", ", ".join(jobs))
     if ended["status"] == "SUCCEEDED":
-        from smartsensor.lake import Lake
+        from smartsensor.lake.lake import Lake
 
         run = json.loads(ended["output"])["run_id"]
         rows = reconciliation_rows(Lake(act.outputs["lake"]), run)
@@ -444,7 +444,7 @@ def main() -> int:
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), help="default all")
     parser.add_argument("--engine", choices=("spark", "duckdb"), default="spark", help="what promotion runs on")
     options = parser.parse_args()
-    from smartsensor.simulator import start_process
+    from smartsensor.simulator.server import start_process
 
     began = time.monotonic()
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from smartsensor.resources import RESOURCES, Resource
+from smartsensor.source.resources import RESOURCES, Resource
 
 TABLES = Path(__file__).resolve().parents[2] / "terraform" / "modules" / "glue" / "tables.json"
 WHY = ("_reasons", "_run_id", "_window")  # what quarantine adds to each row

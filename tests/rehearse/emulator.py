@@ -539,7 +539,7 @@ class Emulator:
     def _command(self, script: Path, env: dict[str, str]) -> list[str]:
         if not self.spark:
             return [sys.executable, str(script)]
-        from smartsensor.engines import bucket_folders
+        from smartsensor.jobs.engine_spark import bucket_folders
 
         env |= {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
         conf = {"spark.ui.enabled": "false", "spark.master": "local[2]", "spark.sql.shuffle.partitions": "4"}

@@ -61,11 +61,11 @@ class Task:
 
 def measure(task: Task) -> None:
     "Extract, and print what came of it as JSON."
-    from smartsensor.check import Due
     from smartsensor.config import load_settings
-    from smartsensor.extract import extract_all
-    from smartsensor.lake import Lake
-    from smartsensor.runner import connect
+    from smartsensor.jobs.extraction import extract_all
+    from smartsensor.jobs.plan import Due
+    from smartsensor.lake.lake import Lake
+    from smartsensor.source.http import connect
     from smartsensor.windows import Window, cut
 
     span = Window(END - timedelta(minutes=task.first), END - timedelta(minutes=task.last))
@@ -114,7 +114,7 @@ def start_cluster(number: int, folder: Path) -> Any:
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     session.sparkContext.parallelize(range(number * 4), number * 4).map(
-        lambda _: __import__("smartsensor.extract") and time.sleep(0.5)
+        lambda _: __import__("smartsensor.jobs.extract") and time.sleep(0.5)
     ).count()
     return session
 
@@ -159,8 +159,8 @@ def content(lake_root: str) -> tuple[str, int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from smartsensor.extract import verify
-    from smartsensor.lake import Lake
+    from smartsensor.jobs.verify import verify
+    from smartsensor.lake.lake import Lake
 
     lake = Lake(lake_root)
     files = {key for key in lake.list("raw") if key.endswith(".parquet")}
@@ -396,8 +396,8 @@ def settings_of(api: Any) -> dict[str, str]:
 
 
 def figures(options: argparse.Namespace, folder: Path, stack: ExitStack) -> list[str]:
-    from smartsensor.engines import find_java
-    from smartsensor.simulator import start_process
+    from smartsensor.jobs.engine_spark import find_java
+    from smartsensor.simulator.server import start_process
 
     env = {**os.environ, **environment(find_java(), folder / "cluster"), "TZ": "UTC"}
     free = stack.enter_context(start_process("--burst", "0", *SIMULATOR))

@@ -123,8 +123,8 @@ def run(python: str, notebook: Path, folder: Path) -> tuple[Path, Session]:
 
 
 def main(python: str) -> int:
-    from smartsensor.runner import swallowed
-    from smartsensor.simulator import start_process
+    from smartsensor.run.notebooks import session_fault
+    from smartsensor.simulator.server import start_process
 
     with tempfile.TemporaryDirectory() as name, start_process() as api:
         folder = Path(name)
@@ -136,7 +136,7 @@ def main(python: str) -> int:
             notebook = ROOT / "glue_notebooks" / f"{job}.ipynb"
             before = hashlib.sha256(notebook.read_bytes()).hexdigest()
             copy, session = run(python, notebook, folder)
-            if fault := swallowed(copy.read_bytes()):
+            if fault := session_fault(copy.read_bytes()):
                 sys.exit(f"{job}: {fault}")
             cell, asked = wanted(notebook), session.asked
             assert hashlib.sha256(notebook.read_bytes()).hexdigest() == before

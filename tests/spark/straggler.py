@@ -22,13 +22,16 @@ SPECULATION = {
 
 def main(folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from jobs.test_spark_extract import DUE, NOW, RUN, client_of
     from pyspark.sql import SparkSession
-    from test_spark_extract import DUE, NOW, RUN, client_of
 
-    from smartsensor.engines import find_java
-    from smartsensor.extract import extract_all
-    from smartsensor.lake import Lake
-    from smartsensor.simulator import Fault, FaultPlan, Fleet, Limits, serve
+    from smartsensor.jobs.engine_spark import find_java
+    from smartsensor.jobs.extraction import extract_all
+    from smartsensor.lake.lake import Lake
+    from smartsensor.simulator.faults import Fault, FaultPlan
+    from smartsensor.simulator.fleet import Fleet
+    from smartsensor.simulator.server import serve
+    from smartsensor.simulator.state import Limits
 
     slow = FaultPlan((Fault("slow", at=3, value=600),))
     with ExitStack() as stack:

@@ -21,7 +21,6 @@ module "s3" {
   bucket_names    = local.bucket_names
   bucket_policies = module.iam.bucket_policies
   kms_key_arn     = module.iam.kms_key_arn
-  resource_names  = flatten(values(var.lanes))
   retention_days  = var.retention_days
   force_destroy   = var.throw_away
 }

@@ -2,12 +2,11 @@ locals {
   # What expires, by zone: id of the rule to prefix and days.
   expiring = {
     raw = { raw = { prefix = "raw/", days = var.retention_days.raw } }
-    qualified = merge(
-      { quarantine = { prefix = "quarantine/", days = var.retention_days.quarantine } },
-      { for name in var.resource_names : "superseded-${name}" => {
-        prefix = "qualified/${name}/_superseded/", days = var.retention_days.superseded
-      } },
-    )
+    # staged/ never expires: what is published and not moved yet lies there
+    qualified = {
+      quarantine = { prefix = "quarantine/", days = var.retention_days.quarantine }
+      superseded = { prefix = "superseded/", days = var.retention_days.superseded }
+    }
     # state/ itself is never expired
     state     = { for prefix in ["runs", "spark"] : prefix => { prefix = "${prefix}/", days = var.retention_days.runs } }
     artifacts = {}

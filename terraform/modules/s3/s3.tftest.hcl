@@ -4,7 +4,6 @@ variables {
   bucket_names    = { raw = "x-raw-1", qualified = "x-qualified-1", state = "x-state-1", artifacts = "x-artifacts-1", docs = "x-docs-1" }
   bucket_policies = { raw = "{}", qualified = "{}", state = "{}", artifacts = "{}", docs = "{}" }
   kms_key_arn     = "arn:aws:kms:eu-central-1:123456789012:key/1"
-  resource_names  = ["plants", "measurements"]
   retention_days  = { raw = 730, quarantine = 365, superseded = 30, runs = 180, docs = 90 }
 }
 
@@ -49,7 +48,7 @@ run "state_never_expires" {
   }
 
   assert {
-    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.this["qualified"].rule : rule.filter[0].prefix if length(rule.expiration) > 0]) == toset(["quarantine/", "qualified/plants/_superseded/", "qualified/measurements/_superseded/"])
+    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.this["qualified"].rule : rule.filter[0].prefix if length(rule.expiration) > 0]) == toset(["quarantine/", "superseded/"])
     error_message = "What is published never expires: only quarantine and superseded files do."
   }
 }

@@ -19,11 +19,6 @@ variable "kms_key_arn" {
   default     = null
 }
 
-variable "resource_names" {
-  description = "The API's resources: each has a folder of superseded files in qualified."
-  type        = list(string)
-}
-
 variable "retention_days" {
   description = "Days after which objects expire, by kind. Raw is what a replay reads; superseded files are what a roll-back reads."
   type = object({
