@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..windows import instant
