@@ -13,7 +13,7 @@ lake         = $(if $(LAKE),--lake "$(LAKE)")
 # A variable that the target does not take would be without effect, so it is refused; so is a switch that is neither on nor off.
 takes_run := LAKE ENGINE DAYS RESET
 takes_docs := LAKE
-takes_lab := LAKE
+takes_lab := LAKE ARGS
 takes_test := ONLY
 takes_house := WRITE
 takes_bench := ROWS ROUNDS

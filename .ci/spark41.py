@@ -17,7 +17,7 @@ PINS = """\
 pyspark==4.1.4 --hash=sha256:bcbd5e18690cf79d438e97210ad06fb8d451a251bb77becc2b0418868d2acd73
 py4j==0.10.9.9 --hash=sha256:c7c26e4158defb37b0bb124933163641a2ff6e3a3913f7811b0ddbe07ed61533
 """
-TESTS = ("tests/test_engines.py", "tests/jobs/test_spark_extract.py", "tests/test_glue.py", "-m", "spark")
+TESTS = ("tests/jobs/test_engines.py", "tests/jobs/test_spark_extract.py", "tests/run/test_glue.py", "-m", "spark")
 
 
 def make(python: Path, rest: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -433,3 +434,27 @@ def test_links_lead_somewhere() -> None:
             targets = LINK.findall(outside_code)
             broken |= {f"{path.relative_to(ROOT)}: {link}" for link in targets if not (path.parent / link).exists()}
     assert broken == set()
+
+
+def dry_make(*words: str) -> subprocess.CompletedProcess[str]:
+    "What make would do; not as a part of the make that runs the tests."
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(["make", "--dry-run", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "RESET=maybe"), "RESET=maybe: say 1 or 0"),
+        (("run", "DAY=7"), "DAY: without effect on `make run`"),
+        (("docs", "DAYS=7"), "DAYS: without effect on `make docs`"),
+    ],
+)
+def test_make_refuses_what_would_be_without_effect(words: tuple[str, ...], said: str) -> None:
+    done = dry_make(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_make_lab_hands_options_on() -> None:
+    assert "smartsensor lab  -- --no-browser" in dry_make("lab", "ARGS=--no-browser").stdout

@@ -10,6 +10,7 @@ __all__ = ['BASE_S', 'CAP_S', 'MAX_BODY', 'P', 'Reply', 'fault_of', 'retry_after
 import copy
 import json
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -384,6 +385,9 @@ def _error_detail(error: requests.RequestException) -> str:
         "ReadTimeout": "no answer in time",
         "ChunkedEncodingError": "the reply broke off",
     }
+    refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))  # buried in urllib3's message
+    if refused:
+        return f"no connection ({refused[1]})"
     return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {str(error)[:200]})")
 
 # %% ../../nbs/source/05_http.ipynb #d88c0191

@@ -222,3 +222,17 @@ def test_a_count_that_is_none_is_refused(count: str) -> None:
         client = Client(ApiSettings(url, f"{url}/token", "me", Secret(SECRET)), sleep=lambda seconds: None)
         with pytest.raises(ContractError, match="is no count"):
             client.count(RESOURCES["plants"], Window(EPOCH, instant("2026-11-20T00:00:00Z")))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9/v1", "Connection refused"),
+        ("http://nowhere.invalid/v1", "Failed to resolve 'nowhere.invalid'"),
+    ],
+)
+def test_an_api_that_is_not_there_is_named_in_a_few_words(url: str, said: str) -> None:
+    settings = ApiSettings(url, url, "me", Secret("none"), max_attempts=1)
+    with pytest.raises(TransportFault) as caught:
+        Client(settings).get("/plants", signed=False)
+    assert str(caught.value) == f"GET /plants: no connection ({said})"

@@ -639,7 +639,7 @@ def test_rows_of_one_plant(world: World, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_anywhere_has_one_job_and_leaves_none() -> None:
-    script = Path(__file__).parent / "kills" / "exports_kills.py"
+    script = Path(__file__).parent.parent / "kills" / "exports_kills.py"
     command = [sys.executable, str(script), "--steps", "2", "--bytes", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]

@@ -54,7 +54,7 @@ from smartsensor.source.http import connect
 from smartsensor.source.resources import RESOURCES
 from smartsensor.windows import instant
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BEGIN = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 # No impossible values: all rows go to qualified, so that it alone is compared with the truth.
 FLEET = Fleet(assets=2, sensors=2, plants=2, interval_s=1800, impossible=0.0, revised=0.1)

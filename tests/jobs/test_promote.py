@@ -1206,7 +1206,7 @@ def test_a_rollback_that_was_killed_is_rolled_forward(tmp_path: Path, engine: En
 
 # --- the real gate ---------------------------------------------------------------------------------------------------
 
-EXPECTATIONS = Path(__file__).parent.parent / "expectations"
+EXPECTATIONS = Path(__file__).parents[2] / "expectations"
 
 
 def plausible(number: int, **more: Any) -> Row:
