@@ -257,9 +257,13 @@ def run_states(
 def _run_state(lake: SiteStore, run: str, ended: bool) -> RunState:
     if not ended:
         return RunState(run, "not ended")
-    result = json.loads(lake.read(f"runs/{run}/result.json"))
-    status = "held" if result["code"] == 6 else str(result["outcome"]).replace("_", " ")
-    return RunState(run, status, result["code"], str(result["message"]).strip().partition("\n")[0])
+    try:
+        result = json.loads(lake.read(f"runs/{run}/result.json"))
+        code, outcome, message = int(result["code"]), str(result["outcome"]), str(result["message"])
+    except (ValueError, LookupError, TypeError):  # the index must not fail over one damaged record, and must show it
+        return RunState(run, "unreadable", 1, "its result.json is no result")
+    status = "held" if code == 6 else outcome.replace("_", " ")
+    return RunState(run, status, code, message.strip().partition("\n")[0])
 
 # %% ../../nbs/quality/28_site.ipynb #202d7d1d
 def _all_entries(

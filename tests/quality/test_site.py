@@ -4,6 +4,8 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from smartsensor.quality.site import RunState, refresh_site, run_states, usual_interval_s
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -111,3 +113,12 @@ def test_a_run_whose_name_has_no_time_is_listed_too() -> None:
     store = Store()
     store["runs/by-hand/run.json"] = b"{}"
     assert "by-hand" in index(store)
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{}", b"[]", b"\xff", b'{"code": null, "outcome": "published", "message": ""}']
+)
+def test_a_damaged_result_is_shown_and_breaks_nothing(damaged: bytes) -> None:
+    store = Store()
+    store["runs/20261120T110000Z-aaaa/result.json"] = damaged
+    assert "last run: unreadable" in index(store)
