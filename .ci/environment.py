@@ -29,7 +29,7 @@ LOG = VENV / "set-up.log"
 # What each set brings beyond `run`, by a module that is slow to import: imported once at set-up, which proves that the
 # packages work together and leaves their bytecode behind. Compiling everything instead takes longer and 130 MB.
 RUN_MODULES = (
-    "great_expectations papermill pandas pyarrow.parquet duckdb duckdb_engine matplotlib.pyplot fastapi fastapi_offline"
+    "great_expectations papermill pandas pyarrow.parquet pyiceberg.catalog.sql duckdb duckdb_engine matplotlib.pyplot fastapi fastapi_offline"
     " uvicorn boto3 requests typer tqdm IPython ipykernel.kernelapp nbconvert.exporters"
 )
 MODULES = {
