@@ -19,7 +19,7 @@ from ..quality.verdicts import SqlTable
 from ..quality.row_rules import sql_name
 from .engines import SMALL, Staged, FileView, gate_batch, locate_files, sql_type, staged_files
 
-# %% ../../nbs/jobs/44_engine_duckdb.ipynb #668cab9d
+# %% ../../nbs/jobs/44_engine_duckdb.ipynb #d9787679
 def _half_of_memory() -> str:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{min(total // 2, 8 << 30) >> 20}MiB"

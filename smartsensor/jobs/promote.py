@@ -294,7 +294,7 @@ def discard(attempt: _Attempt, zones: Sequence[str] = (QUALIFIED, QUARANTINE)) -
     for key in (key for zone in zones for key in attempt.lake.list(attempt.folder(zone))):
         attempt.lake.delete(key)
 
-# %% ../../nbs/jobs/49_promote.ipynb #32fa71b6
+# %% ../../nbs/jobs/49_promote.ipynb #622e3a11
 def _reconcile(attempt: _Attempt, merge: Merge, counted: RawCounts) -> dict[str, Any]:
     "declared = received = raw = new + updated + already + quarantined, or PromotionError; else the counts."
     counts = {"declared": attempt.declared(), "received": attempt.received(), "raw": counted.rows}

@@ -8,7 +8,7 @@ __all__ = ['QUALIFIED', 'QUARANTINE', 'CATALOG', 'PROPERTIES', 'table_name', 'ta
            'TableFile', 'files', 'between', 'next_version', 'commit', 'sync_files', 'rollback', 'expirable', 'expire',
            'referenced']
 
-# %% ../../nbs/lake/21_tables.ipynb #db064323
+# %% ../../nbs/lake/21_tables.ipynb #ab07b9a5
 import json
 import os
 import sqlite3
@@ -227,7 +227,7 @@ def current(table: Table) -> Version:
         )
     return _version_of(newest, state)
 
-# %% ../../nbs/lake/21_tables.ipynb #13fbfa50
+# %% ../../nbs/lake/21_tables.ipynb #5a551c6a
 @dataclass(frozen=True)
 class Partitioning:
     """By what the files of a table are kept apart."""

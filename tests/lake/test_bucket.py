@@ -20,6 +20,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.response import StreamingBody
 from moto.backends import get_backend
 from moto.server import ThreadedMotoServer
+from table_reader import partitions, rows_of, table_of
 from test_lake import DAY, advance
 from test_promote import QuickGate, suite
 from urllib3.exceptions import ProtocolError
@@ -29,11 +30,11 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close
 from smartsensor.jobs.promote import promote
-from smartsensor.jobs.publish import readable, rollback
 from smartsensor.lake import bucket as module
 from smartsensor.lake.bucket import Bucket
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
+from smartsensor.lake.tables import referenced, rollback
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
@@ -74,7 +75,7 @@ def _aws(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "DEFAULT_REGION": "eu-central-1",
         "EC2_METADATA_DISABLED": "true",
     }
-    for name, value in {**said, "ENDPOINT_URL_S3": endpoint}.items():
+    for name, value in {**said, "ENDPOINT_URL_S3": endpoint, "ENDPOINT_URL_GLUE": endpoint}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
 
 
@@ -385,8 +386,7 @@ def test_the_newest_of_three_thousand_versions_takes_few_requests(lake: Lake, le
 
 
 def table(lake: Lake, resource: str, version: int | None = None) -> pl.DataFrame:
-    keys = readable(lake, lake.snapshot(resource, version))
-    rows = pl.concat([pl.read_parquet(lake.read(key)) for key in keys])
+    rows = pl.DataFrame(rows_of(lake, resource, version=version), infer_schema_length=None)
     return rows.sort(rows.columns[0])
 
 
@@ -405,16 +405,17 @@ def test_extract_promote_read_and_roll_back(lake: Lake, tmp_path: Path, gate: Qu
                     assert promote(one, resource, engine, gate, run).version == number
     engine.close()
     for name in ("measurements", "plants"):
-        files = [[(file.key, file.rows, file.partition) for file in one.snapshot(name).files] for one in (lake, local)]
-        assert files[0] == files[1]
+        assert partitions(lake, name) == partitions(local, name)
         assert table(lake, name).equals(table(local, name))
     raw = [key for key in lake.list("raw") if key.endswith(".parquet")]
     assert [lake.read(key) for key in raw] == [local.read(key) for key in raw]
     first = table(lake, "measurements", 1)
     assert first.height < table(lake, "measurements").height
-    assert rollback(lake, MEASUREMENTS, 1) == 3
+    published = table_of(lake, "measurements")
+    assert published is not None
+    assert rollback(published, 1, "a person").number == 3
     assert table(lake, "measurements").equals(first)
-    assert lake.list("staged") == []
+    assert {lake.uri(key) for key in lake.list("qualified/measurements/data")} <= referenced(published)
     assert not (tmp_path / "near").exists() or len(list((tmp_path / "near").rglob("*.parquet"))) < 20
 
 
