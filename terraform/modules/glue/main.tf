@@ -89,6 +89,7 @@ resource "aws_glue_job" "this" {
     "--time_limit_s"                    = tostring(each.value.timeout_minutes * 60 - 120) # ends itself first, and keeps its record
     "--SMARTSENSOR_LAKE"                = local.lake
     "--SMARTSENSOR_ENVIRONMENT"         = var.name
+    "--SMARTSENSOR_DATABASE"            = aws_glue_catalog_database.this.name # of the Iceberg tables
     "--SMARTSENSOR_ENGINE"              = each.value.engine
     "--SMARTSENSOR_API_URL"             = var.api.url
     "--SMARTSENSOR_API_SECRET"          = aws_secretsmanager_secret.api.arn
