@@ -96,15 +96,20 @@ with Emulator(Path(sys.argv[1]), "nobody") as aws:
         glue.update_table(DatabaseName="d", TableInput=stale, VersionId="1")
     except glue.exceptions.ConcurrentModificationException:
         print(newest["VersionId"], len(open_table().scan().to_arrow()))
+    # a destroy takes the catalog's entries along; the files give the table back, as the runbook says
+    glue.delete_database(Name="d")
+    glue.create_database(DatabaseInput={"Name": "d"})
+    catalog = load_catalog("glue", type="glue", **{"glue.endpoint": aws.url, "s3.endpoint": aws.url})
+    print(len(catalog.register_table("d.t", newest["Parameters"]["metadata_location"]).scan().to_arrow()))
 """
 
 
-def test_the_catalog_refuses_a_commit_from_an_older_version(tmp_path: Path) -> None:
+def test_the_catalog_refuses_a_commit_from_an_older_version_and_takes_a_table_back(tmp_path: Path) -> None:
     "In a process of its own: the emulator mends moto for good."
     words = [sys.executable, "-c", CATALOG, str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "rehearse")}
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines() == ["3 2"], done.stderr
+    assert done.stdout.splitlines() == ["3 2", "2"], done.stderr
 
 
 def test_wildcards_are_those_of_iam() -> None:

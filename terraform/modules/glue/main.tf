@@ -83,6 +83,7 @@ resource "aws_glue_job" "this" {
     max_concurrent_runs = each.value.at_once
   }
 
+  # No --datalake-formats: engines write plain Parquet, and pyiceberg commits it, here as on any machine.
   default_arguments = {
     "--notebook"                        = "${local.release}/glue_notebooks/${each.key}.ipynb"
     "--expectations"                    = "${local.release}/expectations/"
