@@ -31,6 +31,11 @@ def _set(connection: Any, **settings: str) -> Any:
     return connection
 
 
+def _ordered(partition: str | None, order: Sequence[str]) -> str:
+    names = [sql_name(name) for name in ([partition] if partition else []) + list(order)]
+    return f" ORDER BY {', '.join(names)}" if order else ""
+
+
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -151,13 +156,15 @@ class DuckDB:
         "A small result."
         return list(self._db.execute(sql).to_arrow_table().to_pylist())
 
-    def stage(self, sql: str, folder: str, partition: str | None) -> list[Staged]:
+    def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         here = self._near.place(folder)
         Path(here).mkdir(parents=True, exist_ok=True)
         target = here if partition else f"{here}/part-0.parquet"
         by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
-        self._db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
+        self._db.execute(
+            f"COPY ({sql}{_ordered(partition, order)}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})"
+        )
         staged = staged_files(here, partition)
         self._near.send(folder, [one.name for one in staged])
         return staged

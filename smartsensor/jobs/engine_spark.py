@@ -209,10 +209,12 @@ class Spark:
             for row in self._spark.sql(spark_sql(sql)).collect()
         ]
 
-    def stage(self, sql: str, folder: str, partition: str | None) -> list[Staged]:
+    def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         by = f"({backticks(partition)})" if partition else ""
         frame = self._spark.sql(f"SELECT /*+ REBALANCE{by} */ * FROM ({spark_sql(sql)})")
+        if order:
+            frame = frame.sortWithinPartitions(*([partition] if partition else []), *map(backticks, order))
         writer = frame.write.mode("overwrite").option("compression", "zstd")
         (writer.partitionBy(partition) if partition else writer).parquet(folder)
         return staged_files(folder, partition)

@@ -55,6 +55,7 @@ class Engine(Protocol):
         sql: str,
         folder: str,  # new or empty: an absolute path or s3://…
         partition: str | None,  # a column of the SQL, which is in the path and not in the files; None: no partitions
+        order: Sequence[str] = (),  # columns that the rows of a file are sorted by
     ) -> list[Staged]: ...
 
     def batch(self, name: str) -> Any: ...  # a view, as `gate.judge` takes it: Arrow table, SqlTable or Spark DataFrame

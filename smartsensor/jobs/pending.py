@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['pending', 'is_covered', 'check_layers']
 
-# %% ../../nbs/jobs/47_pending.ipynb #ab8468a3
+# %% ../../nbs/jobs/47_pending.ipynb #dafd1e5e
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -15,23 +15,27 @@ from ..windows import subtract
 from ..source.resources import Resource
 from ..lake.store import NotFound
 from ..lake.ledger import Evidence, Ledger
-from ..lake.layout import Manifest, Snapshot
+from ..lake.layout import Manifest
+from ..lake.tables import Version
 from ..lake.lake import Lake
 from .merge import PromotionError
 
-# %% ../../nbs/jobs/47_pending.ipynb #237222c0
+# %% ../../nbs/jobs/47_pending.ipynb #f446af6c
 def pending(
     lake: Lake,
     resource: Resource,
-    published: Snapshot,  # the newest version
+    published: Version,  # the newest
 ) -> tuple[
     int, list[Evidence]
-]:  # the ledger's version, and what landed since the publication, in the order of the ledger
+]:  # the ledger's version; held windows, then what landed since, in the order of the ledger
     "Windows that landed and are not promoted."
     ledger = lake.ledger(resource.name)
+    held = [lake.manifest(key).evidence for key in published.held]
     versions = range(published.ledger_version + 1, ledger.version + 1)
     landed = [one for version in versions for one in lake.ledger(resource.name, version).added]
-    each = list({one.manifest: one for one in landed}.values())  # a run that was killed may have closed a window twice
+    each = list(
+        {one.manifest: one for one in (*held, *landed)}.values()
+    )  # a run that was killed may have closed a window twice
     if resource.mode == "snapshot":
         return ledger.version, _newest_listing(lake, resource, published, each)
     each = [one for one in each if not _is_mended(one, ledger)]
@@ -47,7 +51,7 @@ def _is_mended(one: Evidence, ledger: Ledger) -> bool:
     return not one.reconciled and one.run != ledger.run and not subtract(one.window, ledger.covered)
 
 
-def _newest_listing(lake: Lake, resource: Resource, published: Snapshot, each: Sequence[Evidence]) -> list[Evidence]:
+def _newest_listing(lake: Lake, resource: Resource, published: Version, each: Sequence[Evidence]) -> list[Evidence]:
     "The listing of the newest plan; [] where a newer one is published: an old run may be extracted again by hand."
     before = lake.ledger(resource.name, published.ledger_version).covered if published.ledger_version else ()
     newer = [one for one in each if not before or one.window.end >= before[-1].end]

@@ -237,6 +237,7 @@ class Gate:
         ],  # expected_rows: what the source declared, or what was received when it declares nothing
         about: Mapping[str, str] | None = None,  # for the page: window, rows declared, ...
         further: Sequence[Finding] = (),  # findings that were made elsewhere: those of `judge_fields`
+        trial: bool = False,  # only ask: nothing of it is recorded
     ) -> Verdict:  # held or not; nothing is raised for bad data
         "Judge one batch; GateError when that is not possible."
         started, suite = perf_counter(), read_suite(self.expectations / f"{resource}.{zone}.json")
@@ -245,10 +246,15 @@ class Gate:
             rows, findings = _findings(*opened, suite, values)
         page, seconds = f"quality/{self.run_id}/{resource}.html", perf_counter() - started
         verdict = Verdict(resource, zone, rows, (*findings, *further), page, dict(about or {}), self.clock(), seconds)
-        self._verdicts.setdefault(resource, []).append(verdict)
         self._teams[resource] = str(suite.meta.get("team", ""))
-        self._unwritten.add(resource)
+        if not trial:
+            self.record(verdict)
         return verdict
+
+    def record(self, verdict: Verdict) -> None:
+        "Keep a verdict for the pages."
+        self._verdicts.setdefault(verdict.resource, []).append(verdict)
+        self._unwritten.add(verdict.resource)
 
     def write_docs(
         self,

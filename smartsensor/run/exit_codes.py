@@ -32,7 +32,7 @@ CODES: Mapping[str, int] = {
     "ExportOverdue": 3, "ExportCancelled": 3, "ExportFailed": 5, "ExportBroken": 5,
     "AuthError": 4, "Forbidden": 4, "CheckUnauthenticated": 4, "CheckForbidden": 4,
     "ContractError": 5, "CheckContract": 5, "BadRequest": 5, "PromotionError": 5,
-    "CursorExpired": 3, "CassetteError": 5, "ApiError": 5, "Vacuumed": 8,
+    "CursorExpired": 3, "CassetteError": 5, "ApiError": 5,
     "GateHeld": 6, "Fenced": 7, "Busy": 7, "Conflict": 7, "LakeError": 8, "NotFound": 8,
     "TimedOut": 124, "Terminated": 143,
 }  # fmt: skip

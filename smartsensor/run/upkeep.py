@@ -175,14 +175,14 @@ def _vacuum_table(planned: Vacuum) -> Table:
     table = new_table("", columns, left=("what", "oldest", "for instance"))
     table.columns[-1].no_wrap = False
     for kind, (objects, size) in planned.totals().items():
-        group = [unneeded for unneeded in planned.waste if unneeded.kind == kind]
+        group = [unneeded for unneeded in planned.garbage if unneeded.kind == kind]
         oldest = min(unneeded.modified for unneeded in group)
         table.add_row(kind, number(objects), number(size), f"{oldest:%Y-%m-%d %H:%M}", group[0].key)
     return table
 
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Remove it; without this, nothing is touched.")]
-VersionsOption = Annotated[int, typer.Option(min=0, help="Older publications that stay readable, at least.")]
+VersionsOption = Annotated[int, typer.Option(min=0, help="Older versions that stay readable, at least.")]
 DaysOption = Annotated[float, typer.Option(min=0, help="As well as all that were replaced less than so long ago.")]
 CassettesOption = Annotated[float, typer.Option(min=0, help="How long recorded responses are kept.")]
 
@@ -195,21 +195,22 @@ def vacuum(
     keep_days: DaysOption = 7,
     cassette_days: CassettesOption = 30,
 ) -> None:
-    """Remove temporary files, superseded versions and old cassettes that nobody needs; shows them only, without --yes."""
+    """Remove temporary files, files of expired versions and old cassettes that nobody needs; shows them only, without --yes."""
     opened, now = open_lake(lake), datetime.now(UTC)
     ages = {"replaced": timedelta(days=keep_days), "cassettes": timedelta(days=cassette_days)}
+    keep = Retention(versions=keep_versions, **ages)
     with contextlib.ExitStack() as claims:
         for scope in ("run", "backfill") if yes else ():
             claims.enter_context(hold_claim(opened, claim(opened, new_run_id(now, "vacuum-"), scope)))
-        planned = plan_vacuum(opened, Retention(versions=keep_versions, **ages), now)
+        planned = plan_vacuum(opened, keep, now)
         if yes:
-            remove(opened, planned, now)
-    out.print(_vacuum_table(planned) if planned.waste else "Nothing to remove.")
-    for name, versions in planned.gone.items():
+            remove(opened, planned, keep, now)
+    out.print(_vacuum_table(planned) if planned.garbage else "Nothing to remove.")
+    for (zone, name), versions in planned.gone.items():
         print_line(
-            f"{name}: versions {versions[0]} to {versions[-1]} can't be read {'any more' if yes else 'afterwards'}"
+            f"{zone}/{name}: versions {versions[0]} to {versions[-1]} can't be read {'any more' if yes else 'afterwards'}"
         )
-    if planned.waste:
+    if planned.garbage:
         print_line("Removed." if yes else "Nothing was removed: --yes does it.")
 
 

@@ -26,7 +26,7 @@ from .listing import Page, walk
 
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
 _OURS = (
-    EXTRA, "_reasons", "_run_id", "_window", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
+    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
     "_n", "_metadata",
 )  # columns that promotion, or Spark, adds beside those of the source  # fmt: skip
 
@@ -70,7 +70,8 @@ class Resource:
     schema: pa.Schema  # declared columns; nullable=False where the API promises a value
     mode: Literal["incremental", "snapshot"]
     incremental_field: str | None = None  # timestamp that windows are cut on; None for snapshots
-    event_field: str | None = None  # timestamp that qualified is partitioned by, as a UTC date; None: not partitioned
+    event_field: str | None = None  # timestamp that qualified is partitioned by, in UTC; None: not partitioned
+    partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
     version: tuple[str, ...] = ("updated_at",)  # orders the revisions of a key, most significant first
     lookback: timedelta = timedelta(0)  # read again before the watermark, for rows that the server indexed late
     step: timedelta = timedelta(days=1)  # widest window; the API allows 7 days
@@ -82,6 +83,7 @@ class Resource:
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
+    sort_by: tuple[str, ...] = ()  # columns that files of qualified are sorted by: what readers filter on
     optional: tuple[str, ...] = ()  # columns that may be missing, or null in any share of rows: the gate only warns
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class Resource:
         if self.event_field is None:
             return None
         plain = re.sub("[^A-Za-z0-9_]", "_", self.event_field.removesuffix("_at")).lstrip("_")
-        return (plain or "event") + "_date"
+        return f"{plain or 'event'}_{'date' if self.partition_by == 'day' else self.partition_by}"
 
     def only(self, name: str, value: str) -> "Resource":
         "A shard: the rows of one value of a filter, of a plant say."
@@ -128,6 +130,7 @@ def _refuse_contradictions(resource: "Resource") -> None:
         resource.incremental_field,
         resource.event_field,
         *resource.shard_by,
+        *resource.sort_by,
         *resource.optional,
     ]
     unknown = {name for name in named if name and name not in resource.schema.names}
@@ -228,6 +231,7 @@ MEASUREMENTS = Resource(
     export=250_000,
     shard=500_000,
     shard_by=("plant_id", "sensor_id"),
+    sort_by=("sensor_id", "measured_at"),
 )  # fmt: skip
 EVENTS = Resource(
     "events",
@@ -240,6 +244,7 @@ EVENTS = Resource(
     "incremental",
     incremental_field="updated_at",
     event_field="opened_at",
+    sort_by=("asset_id", "opened_at"),
     lookback=timedelta(minutes=30),
     optional=("sensor_id", "closed_at"),
 )  # fmt: skip
