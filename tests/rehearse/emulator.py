@@ -244,6 +244,17 @@ def statements(document: str | bytes) -> list[Any]:
     return [found] if isinstance(found, dict) else list(found)
 
 
+def documents(role: Any) -> list[str]:
+    "A role's own policies, and those that are attached to it."
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
+    return [*role.policies.values(), *attached]
+
+
 class Policies:
     "The policies that stand in the emulator just now."
 
@@ -256,14 +267,7 @@ class Policies:
         from moto.backends import get_backend
 
         roles = get_backend("iam")[ACCOUNT]["aws"].roles.values()
-        return {
-            role.name: [
-                one
-                for text in (*role.policies.values(), *(policy.document for policy in role.managed_policies.values()))
-                for one in statements(text)
-            ]
-            for role in roles
-        }
+        return {role.name: [one for text in documents(role) for one in statements(text)] for role in roles}
 
     def allow(self, role: str, asked: Asked) -> bool:
         "Whether a role may: its own policy must say so, and no policy of the bucket may deny it."
