@@ -300,7 +300,7 @@ def discard(attempt: _Attempt, zones: Sequence[str] = (QUALIFIED, QUARANTINE)) -
     for key in (key for zone in zones for key in attempt.lake.list(attempt.folder(zone))):
         attempt.lake.delete(key)
 
-# %% ../../nbs/jobs/49_promote.ipynb #622e3a11
+# %% ../../nbs/jobs/49_promote.ipynb #32fa71b6
 def _reconcile(attempt: _Attempt, merge: Merge, counted: RawCounts) -> dict[str, Any]:
     "declared = received = raw = new + updated + already + quarantined, or PromotionError; else the counts."
     counts = {"declared": attempt.declared(), "received": attempt.received(), "raw": counted.rows}
@@ -342,11 +342,13 @@ def _publish(
         if staged.quarantine and staged.bad:
             bad = Version(next_version(staged.quarantine), run=attempt.run, attempt=attempt.name)
             commit(staged.quarantine, bad, staged.bad)
-        uncommitted.remove(QUARANTINE)
+            uncommitted.remove(QUARANTINE)
         published = commit(attempt.table, version, staged.good, [file.entry for file in merge.replaced])
     except Conflict:
         discard(attempt, uncommitted)
         raise
+    if QUARANTINE in uncommitted:  # all bad rows stand there already: the file has none
+        discard(attempt, [QUARANTINE])
     expire(attempt.table, expirable(attempt.table, KEEP_VERSIONS, datetime.now(UTC) - KEEP_FOR))
     return published
 

@@ -8,7 +8,7 @@ __all__ = ['QUALIFIED', 'QUARANTINE', 'CATALOG', 'PROPERTIES', 'table_name', 'ta
            'TableFile', 'files', 'between', 'next_version', 'commit', 'sync_files', 'rollback', 'expirable', 'expire',
            'referenced']
 
-# %% ../../nbs/lake/21_tables.ipynb #ab07b9a5
+# %% ../../nbs/lake/21_tables.ipynb #db064323
 import json
 import os
 import sqlite3
@@ -40,7 +40,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.transforms import parse_transform
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from .lake import Lake
 from .store import Conflict, LakeError, NotFound, sync_path
@@ -231,7 +231,7 @@ def current(table: Table) -> Version:
         )
     return _version_of(newest, state)
 
-# %% ../../nbs/lake/21_tables.ipynb #5a551c6a
+# %% ../../nbs/lake/21_tables.ipynb #13fbfa50
 @dataclass(frozen=True)
 class Partitioning:
     """By what the files of a table are kept apart."""
@@ -277,13 +277,11 @@ class Tables:
     def _create(self, zone: str, resource: str, schema: pa.Schema, partition: Partitioning | None) -> Table:
         identifier, location = (self.database, table_name(zone, resource)), table_location(self.lake, zone, resource)
         with catalog_errors(f"{zone} of {resource}"):
-            with suppress(NamespaceAlreadyExistsError):  # another process was faster
-                if not self.catalog.namespace_exists(
-                    self.database
-                ):  # a job in Glue may not make databases: Terraform does
+            with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
+                if not self.catalog.namespace_exists(self.database):  # Terraform's: a job may make none
                     self.catalog.create_namespace(self.database)
             new = self.catalog.create_table_transaction(identifier, schema, location, properties=dict(PROPERTIES))
-            with suppress(TableAlreadyExistsError, CommitFailedException), new as change:
+            with suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError), new as change:
                 if partition:
                     with change.update_spec() as spec:
                         spec.add_field(partition.column, parse_transform(partition.transform), partition.name)
