@@ -29,7 +29,9 @@ from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchTableError,
+    ResolveError,
     TableAlreadyExistsError,
+    ValidationError,
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
@@ -329,7 +331,7 @@ def evolve(table: Table, schema: pa.Schema) -> None:
             update.union_by_name(schema)
     except CommitFailedException as error:
         raise Conflict(f"{name} was changed by another run in the meantime") from error
-    except (ValueError, TypeError, ValidationException) as error:
+    except (ValueError, TypeError, ResolveError, ValidationError, ValidationException) as error:
         raise LakeError(
             f"{name} can't take the declared columns: {error}. Declare the type that the table has, or give the field a new name"
         ) from error
