@@ -111,7 +111,7 @@ def index_delay(
 
 
 def index_late(fleet: Fleet, variants: Variants) -> tuple[Variants, Ints]:
-    "Variants as listings see them: a revision supersedes the one before it only when it is indexed. And from when each is visible, in ms."
+    "Variants as listings see them, and from when each is visible (ms): only an indexed revision supersedes the one before."
     indexed = variants.until + index_delay(fleet, variants.ids, variants.until)
     until = np.where(variants.until < FOREVER, indexed, FOREVER)
     return variants._replace(until=until), variants.updated + index_delay(fleet, variants.ids, variants.updated)

@@ -341,6 +341,18 @@ def test_a_cursor_is_bound_to_what_it_was_issued_for(caller: Caller, clock: Cloc
     assert (late.status_code, late.json()["code"]) == (410, "cursor_expired")
 
 
+@pytest.mark.parametrize(
+    "change", [{"format": "xml"}, {"from": None}, {"plant_ids": [1]}, {"plant_ids": "plt-01"}, {"colour": "red"}]
+)
+def test_a_wrong_export_request_is_refused_and_the_field_named(caller: Caller, change: dict[str, Any]) -> None:
+    window = {"from": iso(NOW - timedelta(hours=1)), "to": iso(NOW)}
+    body = {"resource": "measurements", **window, "format": "ndjson", **change}
+    url, headers = caller.running.base_url + "/exports", {"Idempotency-Key": json.dumps(change)}
+    reply = caller.session.post(url, json=body, headers=headers, timeout=10)
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_parameter")
+    assert next(iter(change)) in reply.json()["detail"]
+
+
 # Tokens and limits
 
 
