@@ -71,14 +71,16 @@ class Recorder:
         secrets = [
             form for text in (self._settings.client_secret.reveal(), token) if text for form in _secret_forms(text)
         ]
-        asked = _without(_request_key(request, self._settings.base_url), secrets)
+        asked = _redact_secrets(_request_key(request, self._settings.base_url), secrets)
         self._count += 1
         if reply is None:
             self._head({"request": asked, "fault": fault, "bytes": 0, "packed": 0})
             return
         body = _redacted_body(reply, secrets)
         packed = self._codec.compress(body, asbytes=True) if body else b""
-        headers = {name: _without(reply.headers[name], secrets) for name in KEPT_HEADERS if name in reply.headers}
+        headers = {
+            name: _redact_secrets(reply.headers[name], secrets) for name in KEPT_HEADERS if name in reply.headers
+        }
         said = {"request": asked, "status": reply.status, "headers": headers, "redacted": body != reply.body}
         self._head({**said, "bytes": len(body), "packed": len(packed)})
         self._write(packed)
@@ -105,7 +107,7 @@ def _secret_forms(secret: str) -> set[str]:
     return {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}  # plain, within JSON, within an address
 
 
-def _without(text: str, secrets: Sequence[str]) -> str:
+def _redact_secrets(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
@@ -127,7 +129,7 @@ class _ReplyPosition:
     head: Mapping[str, Any]
 
 
-def _frames(file: BinaryIO, name: str) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]], bool]:
+def _read_frames(file: BinaryIO, name: str) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]], bool]:
     "What a piece says of itself, its heads with the offsets of their bodies, and whether it is the last; CassetteError."
     digest, found = hashlib.sha256(), list[tuple[int, dict[str, Any]]]()
     while True:
@@ -204,7 +206,7 @@ def _index(
     "Read the heads of all pieces; CassetteError where one is of another window, or the last is missing."
     about, positions, last = dict[str, Any](), list[_ReplyPosition](), False
     for piece, (name, file) in enumerate(pieces):
-        about, heads, last = _frames(file, name)
+        about, heads, last = _read_frames(file, name)
         wrong = [key for key, value in {**expected, "piece": piece, "cassette": 1}.items() if about.get(key) != value]
         if wrong:
             raise CassetteError(f"{name} is a cassette of another {wrong[0]}: {about.get(wrong[0])!r:.80}")

@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from .errors import ContractError
 from .http import backoff_s, retry_after_s
-from .export_jobs import RetryExport, ExportFile, ExportJob, Exporter, ended
+from .export_jobs import RetryExport, ExportFile, ExportJob, Exporter, require_success
 
 # %% ../../nbs/source/12_downloads.ipynb #58bd3411
 class _DownloadInterrupted(Exception):
@@ -126,7 +126,7 @@ def _hash(path: Path) -> tuple[int, str]:
 def _with_new_address(fetch: _DownloadState, file: ExportFile) -> ExportFile:
     "The same file with a new address; Again where it is not the same any more."
     job, _ = fetch.exporter.poll(fetch.export_id)
-    same = [one for one in ended(job).files if one.name == file.name]
+    same = [one for one in require_success(job).files if one.name == file.name]
     if not same:
         raise RetryExport(f"file {file.file_id} is not the same any more")
     return _checked_address(fetch.exporter, same[0])

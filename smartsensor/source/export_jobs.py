@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATUSES', 'ExportFailed', 'ExportCancelled', 'ExportOverdue', 'ExportBroken', 'RetryExport', 'ExportRequest',
            'ExportFile', 'ExportJob', 'ExportLog', 'ExportStore', 'ExportRecord', 'load_record', 'open_exports',
-           'PollPolicy', 'Exporter', 'submit', 'post', 'abandon', 'close', 'watch', 'ended']
+           'PollPolicy', 'Exporter', 'submit', 'post', 'abandon', 'close', 'watch', 'require_success']
 
 # %% ../../nbs/source/11_export_jobs.ipynb #c77d7b11
 import contextlib
@@ -29,7 +29,7 @@ from ..windows import Window
 from ..windows import instant
 from ..windows import rfc3339
 from .errors import ApiError, BadRequest, ContractError, RateLimited, redact
-from .http import Client, Reply, backoff_s, retry_after_s
+from .http import Client, Reply, backoff_s, retry_after_s, send
 
 # %% ../../nbs/source/11_export_jobs.ipynb #45f832e5
 """Async exports: a job asked for once, its handle written down before anything else, its files fetched, checked and cleaned up."""
@@ -122,9 +122,9 @@ class ExportJob:
         "ContractError where it is no job."
         try:
             error = values.get("error") or {}
-            files = tuple(_file(one) for one in values.get("files") or ())
+            files = tuple(_parse_file(one) for one in values.get("files") or ())
             job = cls(
-                _name(values["export_id"]), str(values["status"]), int(values.get("progress") or 0), values.get("record_count"),
+                _checked_id(values["export_id"]), str(values["status"]), int(values.get("progress") or 0), values.get("record_count"),
                 values.get("as_of"), files, f"{error.get('code', '')} {error.get('message', '')}".strip(), error.get("retryable") is True,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as cause:
@@ -138,17 +138,17 @@ class ExportJob:
         return job
 
 
-def _name(text: object) -> str:
+def _checked_id(text: object) -> str:
     if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}", text):
         raise ValueError(f"{text!r:.60} is no id")
     return text
 
 # %% ../../nbs/source/11_export_jobs.ipynb #a87276f5
-def _file(values: Mapping[str, Any]) -> ExportFile:
+def _parse_file(values: Mapping[str, Any]) -> ExportFile:
     sha256, rows, size = str(values["sha256"]).lower(), int(values["rows"]), int(values["bytes"])
     if not re.fullmatch(r"[0-9a-f]{64}", sha256) or rows < 0 or size < 0:
         raise ValueError(f"file {values['file_id']!r:.60} has no usable sha256, rows or bytes")
-    return ExportFile(_name(values["file_id"]), rows, size, sha256, str(values["url"]))
+    return ExportFile(_checked_id(values["file_id"]), rows, size, sha256, str(values["url"]))
 
 # %% ../../nbs/source/11_export_jobs.ipynb #1da6b777
 class ExportLog(Protocol):
@@ -272,7 +272,7 @@ class Exporter:
     def send(self, method: str, path: str, **more: Any) -> Reply:
         "One request to the API; a full quota comes back at once, since a place frees in minutes."
         request = requests.Request(method, self.client.settings.base_url + path, auth=self.client.auth, **more)
-        reply = self.client.send(request, f"{method} {re.sub(r'^/exports/.*', '/exports/*', path)}", _is_quota_full)
+        reply = send(self.client, request, f"{method} {re.sub(r'^/exports/.*', '/exports/*', path)}", _is_quota_full)
         self.spent["requests"] += reply.attempts
         return reply
 
@@ -378,7 +378,7 @@ def watch(
             exporter.pause(asked_s)
         job, asked_s = exporter.poll(str(handle.export_id))
         if job.status not in ("queued", "running"):
-            return ended(job)
+            return require_success(job)
         polls, now = polls + 1, exporter.clock()
         if (job.status, job.progress) > best:  # "queued" < "running"
             best, moved = (job.status, job.progress), now
@@ -392,7 +392,7 @@ def watch(
             )
 
 
-def ended(job: ExportJob) -> ExportJob:
+def require_success(job: ExportJob) -> ExportJob:
     if job.status == "succeeded":
         return job
     if job.status == "cancelled":

@@ -43,7 +43,7 @@ from smartsensor.source import listing as listing_room
 from smartsensor.source import paging as paging_room
 from smartsensor.source.cassette import Player, Recorder, replaying
 from smartsensor.source.errors import BadRequest, CassetteError
-from smartsensor.source.http import Client
+from smartsensor.source.http import Client, send
 from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
@@ -384,7 +384,7 @@ def one_cassette(tmp_path: Path, replies: int = 3) -> tuple[bytes, dict[str, obj
     said: dict[str, object] = {"run": RUN, "resource": "plants", "window": "w"}
     settings = ApiSettings("http://127.0.0.1:1/v1", "http://127.0.0.1:1/token", "id", Secret("s3cret"))
     recorder = Recorder(tmp_path / "piece", settings, {**said, "piece": 0})
-    client = Client(settings, auth=Signed(), transport=Echo(), sleep=lambda seconds: None).taped(recorder)
+    client = Client(settings, auth=Signed(), transport=Echo(), sleep=lambda seconds: None).with_recorder(recorder)
     for number in range(replies):
         client.get("/plants", {"cursor": str(number)})
     recorder.close(last=True)
@@ -422,12 +422,14 @@ class Echo(BaseAdapter):
 def test_no_secret_is_kept_even_where_a_server_repeats_it(tmp_path: Path, status: int) -> None:
     settings = ApiSettings("https://u:p4ss@api.example.com/v1", "https://api.example.com/token", "id", Secret("s3cret"))
     recorder = Recorder(tmp_path / "piece", settings, {"run": RUN, "resource": "plants", "window": "w", "piece": 0})
-    client = Client(settings, auth=Signed(), transport=Echo(status), sleep=lambda seconds: None).taped(recorder)
+    client = Client(settings, auth=Signed(), transport=Echo(status), sleep=lambda seconds: None).with_recorder(recorder)
     outcome = contextlib.nullcontext() if status == 200 else pytest.raises(BadRequest)
     with outcome:
         client.get("/plants", {"note": "t0ken/xyz"})
     with outcome:
-        client.send(requests.Request("GET", "https://files.example.com/x?signature=s1gned", auth=client.auth), "GET /x")
+        send(
+            client, requests.Request("GET", "https://files.example.com/x?signature=s1gned", auth=client.auth), "GET /x"
+        )
     recorder.close(last=True)
     data, bodies = (tmp_path / "piece").read_bytes(), b""
     with (tmp_path / "piece").open("rb") as file:

@@ -311,7 +311,7 @@ def test_a_full_quota_is_waited_for_and_pages_of_others_are_not_held_back(world:
     with Stand(world, tmp_path, exports=1, export_run_s=300.0) as stand:
         other = exporter_of(stand.client, Lake(str(tmp_path / "other")), stand.ears())
         submit(other, ExportRequest("measurements", HOUR, "20261120T090000Z-other"))
-        stand.client._budget = Watched()
+        stand.client.budget = Watched()
         manifest = stand.extract()
         assert manifest.received == manifest.declared
         assert pauses == []
