@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client as connect, Connection, Listener, answer_challenge, deliver_challenge
 from types import MappingProxyType
@@ -32,10 +32,8 @@ class RateBudget:
     ) -> None:
         if rate_per_s < 0 or burst < 1:
             raise ValueError(f"the rate must be >= 0 and the burst >= 1, not {rate_per_s} and {burst}")
-        self._gap_s = 1.0 / rate_per_s if rate_per_s else 0.0
-        self._slack_s = self._gap_s * (burst - 1)
-        self.burst, self._clock, self._sleep = burst, clock, sleep
-        self._lock = threading.Lock()
+        self._clock, self._sleep, self._lock = clock, sleep, threading.Lock()
+        self.limit(rate_per_s, burst)
         self._next_at = self._paused_until = clock()
 
     def acquire(self) -> None:
@@ -82,10 +80,7 @@ class RateServerAddress:
 
     host: str
     port: int
-    key: bytes
-
-    def __repr__(self) -> str:
-        return f"RateServerAddress({self.host!r}, {self.port}, ***)"
+    key: bytes = field(repr=False)  # a secret
 
 
 class RateServer:
@@ -243,20 +238,16 @@ class RateShare:
 
     def _others(self) -> Iterator[dict[str, float]]:
         for key in self._store.list(HEARTBEATS):
-            with contextlib.suppress(ValueError, LookupError, TypeError):  # no heartbeat, or none any more
-                if key != self._key:
-                    beat = json.loads(self._read(key))
-                    yield {name: float(beat[name]) for name in ("at", "refused_until")}
-
-    def _read(self, key: str) -> bytes:
-        try:
-            return self._store.read(key)
-        except Exception as error:
-            if (
-                type(error).__name__ == "NotFound"
-            ):  # the other job has just left; this floor can't import the lake's error
-                return b"{}"
-            raise
+            if key == self._key:
+                continue
+            try:
+                beat = json.loads(self._store.read(key))
+                yield {name: float(beat[name]) for name in ("at", "refused_until")}
+            except (ValueError, LookupError, TypeError):
+                pass  # this object is no heartbeat
+            except Exception as error:
+                if type(error).__name__ != "NotFound":  # the lake's, which this floor can't import: that job has left
+                    raise
 
     def leave(self) -> None:
         "Delete the heartbeat."

@@ -283,7 +283,7 @@ def test_what_stays_wrong_ends_with_an_error_and_no_job(
 def test_a_job_that_is_never_ready_is_cancelled_at_the_deadline(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path, export_run_s=10 * 3600.0) as stand:
         with pytest.raises(ExportOverdue, match="run again later") as caught:
-            stand.extract(patience=PollPolicy(deadline_s=600, stall_s=3600))
+            stand.extract(poll_policy=PollPolicy(deadline_s=600, stall_s=3600))
         assert caught.value.retryable
         assert stand.time.passed_s < 620
         assert (stand.cost()["created"], stand.cost()["left"]) == (1, 0)
@@ -365,7 +365,7 @@ def test_the_sweeper_takes_orphans_only(world: World, tmp_path: Path) -> None:
         mine, dead, half = (ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run") for n in range(3))
         for request in (mine, dead):
             submit(exporter, request)
-        load_record(stand.lake, half).record(
+        load_record(stand.lake, half).write(
             stand.lake, "requested", attempt=1
         )  # killed before it was sent, or before we knew
         for request in (dead, half):
@@ -428,8 +428,8 @@ def test_a_download_goes_on_from_its_last_byte(world: World, tmp_path: Path) -> 
         exporter = stand.exporter()
         handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
         job = export_jobs_room.watch(exporter, handle, wait)
-        assert len(downloads_room.download(exporter, job)) == 3
-        assert exporter.spent["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
+        assert len(downloads_room.download_files(exporter, job)) == 3
+        assert exporter.counters["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
         assert stand.cost()["downloads"] == 6
 
 
@@ -443,7 +443,7 @@ def test_another_version_of_a_file_is_never_mixed_with_what_is_there(world: Worl
         part = folder / f"{job.files[0].name}.part"
         part.write_bytes(b"of another version")
         part.with_suffix(".etag").write_text('"another"')
-        paths = downloads_room.download(exporter, job)
+        paths = downloads_room.download_files(exporter, job)
         assert hashlib.sha256(paths[0].read_bytes()).hexdigest() == job.files[0].sha256
 
 
@@ -496,13 +496,13 @@ def _table(rows: int, seed: int) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("rows", "stretch", "head"), [(0, 10, 3), (1, 10, 3), (500, 37, 5), (500, 1000, 64), (300, 40, 1)]
+    ("rows", "run_rows", "merge_rows"), [(0, 10, 3), (1, 10, 3), (500, 37, 5), (500, 1000, 64), (300, 40, 1)]
 )
-def test_sorting_in_stretches_is_sorting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, stretch: int, head: int
+def test_sorting_by_runs_is_sorting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, run_rows: int, merge_rows: int
 ) -> None:
-    monkeypatch.setattr(module, "STRETCH", stretch)
-    monkeypatch.setattr(module, "HEAD", head)
+    monkeypatch.setattr(module, "RUN_ROWS", run_rows)
+    monkeypatch.setattr(module, "MERGE_ROWS", merge_rows)
     table = _table(rows, rows)
     merged = list(sort_rows(table.to_batches(max_chunksize=7), MEASUREMENTS, tmp_path))
     expected = table.sort_by([("updated_at", "ascending"), ("measurement_id", "ascending")])
@@ -511,7 +511,7 @@ def test_sorting_in_stretches_is_sorting(
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [3, 3], [10], [1, 1, 1, 1], [7, 0, 5]])
-def test_portions_are_those_of_pages(sizes: list[int]) -> None:
+def test_batches_are_cut_as_pages_are(sizes: list[int]) -> None:
     table, batches, at = _table(sum(sizes), 1), [], 0
     for size in sizes:
         batches += [pa.RecordBatch.from_struct_array(table.slice(at, size).to_struct_array().combine_chunks())]
