@@ -281,7 +281,7 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"), [(False, True, "there is no cassette"), (True, False, "recording was turned off")]
+    ("first", "second", "said"), [(False, True, "there is no cassette"), (True, False, "turned recording off")]
 )
 def test_a_window_that_was_recorded_in_part_says_so(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool, said: str
@@ -341,7 +341,7 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
         listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
-    assert "a window is listed again where its rows are not as many as the source counts" in lost.said[0]
+    assert "a window is listed again where the source counts other rows" in lost.said[0]
 
 
 def test_lost_rows_are_named_where_the_source_does_not_count(
@@ -435,7 +435,7 @@ def test_no_secret_is_kept_even_where_a_server_repeats_it(tmp_path: Path, status
     with (tmp_path / "piece").open("rb") as file:
         player = Player([("piece", file)], {})
         assert player.redacted == player.replies == 2
-        bodies = b"".join(player._body(take) for takes in player._takes.values() for take in takes)
+        bodies = b"".join(player._body(position) for waiting in player._waiting.values() for position in waiting)
     assert b"***" in bodies
     for secret in (b"t0ken", b"s3cret", b"p4ss", b"s1gned", b"session=1", b"Set-Cookie", b"X-Token"):
         assert secret not in data + bodies, secret
