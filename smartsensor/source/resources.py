@@ -157,16 +157,12 @@ NAMEPLATE = pa.struct(
 )
 
 ORGANIZATIONS = Resource(
-    "organizations",
-    "/organizations",
-    ("organization_id",),
+    "organizations", "/organizations", ("organization_id",),
     _columns(organization_id=TEXT, name=TEXT, is_private=FLAG, updated_at=INSTANT),
     "snapshot",
-)
+)  # fmt: skip
 PLANTS = Resource(
-    "plants",
-    "/plants",
-    ("plant_id",),
+    "plants", "/plants", ("plant_id",),
     _columns(
         plant_id=TEXT, organization_id=TEXT, name=TEXT, industry_type=(TEXT,), city=(TEXT,), country=TEXT,
         latitude=(REAL,), longitude=(REAL,), time_zone=TEXT, updated_at=INSTANT,
@@ -174,20 +170,15 @@ PLANTS = Resource(
     "snapshot",
 )  # fmt: skip
 ASSETS = Resource(
-    "assets",
-    "/assets",
-    ("asset_id",),
+    "assets", "/assets", ("asset_id",),
     _columns(
         asset_id=TEXT, plant_id=TEXT, asset_group_id=(TEXT,), name=TEXT, asset_type=TEXT, serial_number=(TEXT,), health_status=TEXT,
         nameplate=(NAMEPLATE,), last_sync_at=(INSTANT,), created_at=INSTANT, updated_at=INSTANT, deleted_at=(INSTANT,),
     ),
-    "snapshot",
-    optional=("deleted_at",),
+    "snapshot", optional=("deleted_at",),
 )  # fmt: skip
 SENSORS = Resource(
-    "sensors",
-    "/sensors",
-    ("sensor_id",),
+    "sensors", "/sensors", ("sensor_id",),
     _columns(
         sensor_id=TEXT, asset_id=TEXT, identifier=TEXT, model=TEXT, firmware=TEXT, battery_pct=(WHOLE,), rssi_dbm=(WHOLE,),
         sampling_interval_s=WHOLE, installed_at=INSTANT, updated_at=INSTANT,
@@ -195,58 +186,38 @@ SENSORS = Resource(
     "snapshot",
 )  # fmt: skip
 MEASUREMENT_TYPES = Resource(
-    "measurement-types",
-    "/measurement-types",
-    ("measurement_type_id",),
+    "measurement-types", "/measurement-types", ("measurement_type_id",),
     _columns(measurement_type_id=WHOLE, code=TEXT, name=TEXT, unit=TEXT, precision=WHOLE, is_cumulative=FLAG),
-    "snapshot",
-    version=(),
-)
+    "snapshot", version=(),
+)  # fmt: skip
 
 # %% ../../nbs/source/10_resources.ipynb #01815f7f
 MEASUREMENTS = Resource(
-    "measurements",
-    "/measurements",
-    ("measurement_id",),
+    "measurements", "/measurements", ("measurement_id",),
     _columns(
         measurement_id=TEXT, sensor_id=TEXT, asset_id=TEXT, plant_id=TEXT, measurement_type_id=WHOLE, value=(REAL,), quality_flag=TEXT,
         measured_at=INSTANT, received_at=INSTANT, updated_at=INSTANT, revision=WHOLE,
     ),
-    "incremental",
-    incremental_field="updated_at",
-    event_field="measured_at",
-    version=("revision", "updated_at"),
-    lookback=timedelta(minutes=30),
-    step=timedelta(hours=6),
-    export=250_000,
-    shard=500_000,
-    shard_by=("plant_id", "sensor_id"),
+    "incremental", incremental_field="updated_at", event_field="measured_at",
+    version=("revision", "updated_at"), lookback=timedelta(minutes=30), step=timedelta(hours=6),
+    export=250_000, shard=500_000, shard_by=("plant_id", "sensor_id"),
 )  # fmt: skip
 EVENTS = Resource(
-    "events",
-    "/events",
-    ("event_id",),
+    "events", "/events", ("event_id",),
     _columns(
         event_id=TEXT, asset_id=TEXT, sensor_id=(TEXT,), type=TEXT, severity=WHOLE, code=TEXT, message=TEXT,
         opened_at=INSTANT, closed_at=(INSTANT,), acknowledged=FLAG, updated_at=INSTANT,
     ),
-    "incremental",
-    incremental_field="updated_at",
-    event_field="opened_at",
-    lookback=timedelta(minutes=30),
-    optional=("sensor_id", "closed_at"),
+    "incremental", incremental_field="updated_at", event_field="opened_at",
+    lookback=timedelta(minutes=30), optional=("sensor_id", "closed_at"),
 )  # fmt: skip
 CONDITION_INDEXES = Resource(
-    "condition-indexes",
-    "/condition-indexes",
-    ("asset_id", "index"),
+    "condition-indexes", "/condition-indexes", ("asset_id", "index"),
     _columns(asset_id=TEXT, index=TEXT, status=TEXT, status_code=(TEXT,), computed_at=INSTANT, updated_at=INSTANT),
-    "incremental",
-    incremental_field="updated_at",
+    "incremental", incremental_field="updated_at",
     version=("updated_at", "computed_at"),
-    lookback=timedelta(minutes=30),
-    optional=("status_code",),
-)
+    lookback=timedelta(minutes=30), optional=("status_code",),
+)  # fmt: skip
 
 RESOURCES: Mapping[str, Resource] = MappingProxyType(
     {
