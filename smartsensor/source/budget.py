@@ -62,16 +62,11 @@ class RateBudget:
         with self._lock:
             return max(self._paused_until - self._clock(), 0.0)
 
-    @property
-    def rate_per_s(self) -> float:
-        "The rate; 0: not limited."
-        return 1.0 / self._gap_s if self._gap_s else 0.0
-
     def limit(self, rate_per_s: float, burst: int) -> None:
         "Change the rate; threads that wait keep their turns."
         with self._lock:
             self._gap_s = 1.0 / rate_per_s if rate_per_s else 0.0
-            self._slack_s, self.burst = self._gap_s * (burst - 1), burst
+            self._slack_s, self.rate_per_s, self.burst = self._gap_s * (burst - 1), rate_per_s, burst
 
 # %% ../../nbs/source/04_budget.ipynb #0cb5c861
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def _read_head(file: BinaryIO, name: str) -> tuple[dict[str, Any], bytes]:  # it
     start = _read_exactly(file, 8, name)
     magic, size = struct.unpack("<II", start)
     if magic != _SKIPPABLE or not 0 < size <= _MAX_HEAD:
-        raise ValueError("there is no head where one is due, or the file is no cassette")
+        raise ValueError("a head is missing, or the file is no cassette")
     text = _read_exactly(file, size, name)
     return json.loads(text), start + text
 

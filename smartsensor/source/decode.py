@@ -128,7 +128,7 @@ def _repair(body: bytes, paging: CursorPaging, schema: pa.Schema) -> tuple[bytes
     rows = document.get(paging.rows) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ContractError(
-            f'a page must be an object with a list of objects at "{paging.rows}"; this one is {_shorten(body)}'
+            f'a page must be an object with a list of objects at "{paging.rows}"; this one is {_excerpt(body)}'
         )
     drift: set[str] = set()
     repaired = []
@@ -139,7 +139,7 @@ def _repair(body: bytes, paging: CursorPaging, schema: pa.Schema) -> tuple[bytes
     return json.dumps(document | {paging.rows: repaired}).encode(), drift
 
 
-def _shorten(body: bytes) -> str:
+def _excerpt(body: bytes) -> str:
     return f"{len(body)} bytes beginning with {body[:80]!r}"
 
 # %% ../../nbs/source/08_decode.ipynb #fd396b5c
@@ -170,7 +170,7 @@ def decode(
     except pa.ArrowInvalid:
         table, rows, drift = _decode_slowly(body, schema, paging)
     drift |= _missing_fields(body, schema, rows) | _instants_without_zone(body, schema)
-    return Decoded(_batch(rows, schema), *_ends(table, paging, body), tuple(sorted(drift)))
+    return Decoded(_batch(rows, schema), *_paging_fields(table, paging, body), tuple(sorted(drift)))
 
 
 def _decode_slowly(body: bytes, schema: pa.Schema, paging: CursorPaging) -> tuple[pa.Table, pa.StructArray, set[str]]:
@@ -178,13 +178,13 @@ def _decode_slowly(body: bytes, schema: pa.Schema, paging: CursorPaging) -> tupl
         repaired, drift = _repair(body, paging, schema)
         table = _parse(repaired, _envelope(paging, schema.append(pa.field(EXTRA, pa.string()))))
     except (ValueError, RecursionError) as cause:
-        raise ContractError(f"this is not a page of JSON ({cause}): {_shorten(body)}") from cause
+        raise ContractError(f"this is not a page of JSON ({cause}): {_excerpt(body)}") from cause
     return table, _rows(table, paging, body), drift
 
 
 def _rows(table: pa.Table, paging: CursorPaging, body: bytes) -> pa.StructArray:
     if table.num_rows != 1 or table.column(paging.rows).null_count:
-        raise ContractError(f'a page must be one object with a list at "{paging.rows}"; this one is {_shorten(body)}')
+        raise ContractError(f'a page must be one object with a list at "{paging.rows}"; this one is {_excerpt(body)}')
     rows = table.column(paging.rows).chunk(0).flatten()
     if rows.null_count:
         raise ContractError(f'row {rows.is_null().index(True).as_py()} of "{paging.rows}" is null, not an object')
@@ -228,7 +228,7 @@ def _instants_without_zone(body: bytes, schema: pa.Schema) -> set[str]:
     return {f"{name.decode()}: an instant without a zone read as UTC" for name in found}
 
 
-def _at(table: pa.Table, path: str) -> Any:
+def _value_at(table: pa.Table, path: str) -> Any:
     first, *rest = path.split(".")
     value = table.column(first)[0].as_py() if first in table.schema.names else None
     for name in rest:
@@ -236,14 +236,14 @@ def _at(table: pa.Table, path: str) -> Any:
     return value
 
 
-def _ends(table: pa.Table, paging: CursorPaging, body: bytes) -> tuple[str | None, bool | None, str | None]:
+def _paging_fields(table: pa.Table, paging: CursorPaging, body: bytes) -> tuple[str | None, bool | None, str | None]:
     leaf = paging.next_cursor.split(".")[-1]
     if b'"%s"' % leaf.encode() not in body:
         raise ContractError(
-            f'the page has no "{paging.next_cursor}"; null would end the listing, a missing key does not: {_shorten(body)}'
+            f'the page has no "{paging.next_cursor}"; null would end the listing, a missing key does not: {_excerpt(body)}'
         )
     return (
-        _at(table, paging.next_cursor),
-        _at(table, paging.has_more) if paging.has_more else None,
-        _at(table, paging.as_of),
+        _value_at(table, paging.next_cursor),
+        _value_at(table, paging.has_more) if paging.has_more else None,
+        _value_at(table, paging.as_of),
     )
