@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXT', 'WHOLE', 'REAL', 'FLAG', 'INSTANT', 'NAMEPLATE', 'ORGANIZATIONS', 'PLANTS', 'ASSETS', 'SENSORS',
-           'MEASUREMENT_TYPES', 'choose']
+           'MEASUREMENT_TYPES', 'MEASUREMENTS', 'EVENTS', 'CONDITION_INDEXES', 'RESOURCES', 'Resource', 'choose']
 
 # %% ../../nbs/source/10_resources.ipynb #3b542e10
 import re
@@ -25,16 +25,8 @@ from .decode import EXTRA
 from .listing import Page, walk
 
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
-<<<<<<< /tmp/tmpcll7ofmw
-_OURS = (
-    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
-||||||| /tmp/tmpf4s9yrn9
-_OURS = (
-    EXTRA, "_reasons", "_run_id", "_window", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
-=======
 _RESERVED = (
-    EXTRA, "_reasons", "_run_id", "_window", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
->>>>>>> /tmp/tmpsff7uzi2
+    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
     "_n", "_metadata",
 )  # columns that promotion or Spark adds to those of the source  # fmt: skip
 
@@ -87,15 +79,9 @@ class Resource:
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
-<<<<<<< /tmp/tmpcl318rex
     partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
     sort_by: tuple[str, ...] = ()  # columns that files of qualified are sorted by: what readers filter on
-    optional: tuple[str, ...] = ()  # columns that may be missing, or null in any share of rows: the gate only warns
-||||||| /tmp/tmp6_85hms2
-    optional: tuple[str, ...] = ()  # columns that may be missing, or null in any share of rows: the gate only warns
-=======
     optional: tuple[str, ...] = ()  # columns that may be absent, or null in any number of rows: the gate only warns
->>>>>>> /tmp/tmpwe0o0uzc
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
@@ -134,35 +120,10 @@ class Resource:
 
 # %% ../../nbs/source/10_resources.ipynb #0961180e
 def _refuse_contradictions(resource: "Resource") -> None:
-<<<<<<< /tmp/tmpv4ksdpfo
-    "ValueError where a declaration can't hold."
-    named = [
-        *resource.key,
-        *resource.version,
-        resource.incremental_field,
-        resource.event_field,
-        *resource.shard_by,
-        *resource.sort_by,
-        *resource.optional,
-    ]
-    unknown = {name for name in named if name and name not in resource.schema.names}
-||||||| /tmp/tmpvloikyij
-    "ValueError where a declaration can't hold."
-    named = [
-        *resource.key,
-        *resource.version,
-        resource.incremental_field,
-        resource.event_field,
-        *resource.shard_by,
-        *resource.optional,
-    ]
-    unknown = {name for name in named if name and name not in resource.schema.names}
-=======
     "ValueError where a declaration contradicts itself."
-    named = {*resource.key, *resource.version, *resource.shard_by, *resource.optional}
+    named = {*resource.key, *resource.version, *resource.shard_by, *resource.sort_by, *resource.optional}
     named |= {name for name in (resource.incremental_field, resource.event_field) if name}
     unknown = named - set(resource.schema.names)
->>>>>>> /tmp/tmpiv_zkp7q
     if unknown or not resource.key:
         raise ValueError(f"resource {resource.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
     if (resource.mode == "incremental") != (resource.incremental_field is not None):
@@ -239,32 +200,10 @@ MEASUREMENTS = Resource(
         measurement_id=TEXT, sensor_id=TEXT, asset_id=TEXT, plant_id=TEXT, measurement_type_id=WHOLE, value=(REAL,), quality_flag=TEXT,
         measured_at=INSTANT, received_at=INSTANT, updated_at=INSTANT, revision=WHOLE,
     ),
-<<<<<<< /tmp/tmpjt46h8t9
-    "incremental",
-    incremental_field="updated_at",
-    event_field="measured_at",
-    version=("revision", "updated_at"),
-    lookback=timedelta(minutes=30),
-    step=timedelta(hours=6),
-    export=250_000,
-    shard=500_000,
-    shard_by=("plant_id", "sensor_id"),
-    sort_by=("sensor_id", "measured_at"),
-||||||| /tmp/tmpqd0hpihb
-    "incremental",
-    incremental_field="updated_at",
-    event_field="measured_at",
-    version=("revision", "updated_at"),
-    lookback=timedelta(minutes=30),
-    step=timedelta(hours=6),
-    export=250_000,
-    shard=500_000,
-    shard_by=("plant_id", "sensor_id"),
-=======
     "incremental", incremental_field="updated_at", event_field="measured_at",
     version=("revision", "updated_at"), lookback=timedelta(minutes=30), step=timedelta(hours=6),
     export=250_000, shard=500_000, shard_by=("plant_id", "sensor_id"),
->>>>>>> /tmp/tmpq5jvpf09
+    sort_by=("sensor_id", "measured_at"),
 )  # fmt: skip
 EVENTS = Resource(
     "events", "/events", ("event_id",),
@@ -272,23 +211,8 @@ EVENTS = Resource(
         event_id=TEXT, asset_id=TEXT, sensor_id=(TEXT,), type=TEXT, severity=WHOLE, code=TEXT, message=TEXT,
         opened_at=INSTANT, closed_at=(INSTANT,), acknowledged=FLAG, updated_at=INSTANT,
     ),
-<<<<<<< /tmp/tmpjt46h8t9
-    "incremental",
-    incremental_field="updated_at",
-    event_field="opened_at",
-    sort_by=("asset_id", "opened_at"),
-    lookback=timedelta(minutes=30),
-    optional=("sensor_id", "closed_at"),
-||||||| /tmp/tmpqd0hpihb
-    "incremental",
-    incremental_field="updated_at",
-    event_field="opened_at",
-    lookback=timedelta(minutes=30),
-    optional=("sensor_id", "closed_at"),
-=======
     "incremental", incremental_field="updated_at", event_field="opened_at",
-    lookback=timedelta(minutes=30), optional=("sensor_id", "closed_at"),
->>>>>>> /tmp/tmpq5jvpf09
+    sort_by=("asset_id", "opened_at"), lookback=timedelta(minutes=30), optional=("sensor_id", "closed_at"),
 )  # fmt: skip
 CONDITION_INDEXES = Resource(
     "condition-indexes", "/condition-indexes", ("asset_id", "index"),
