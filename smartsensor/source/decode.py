@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from .errors import ContractError
@@ -72,10 +73,10 @@ def _fit(
 def _fit_instant(value: Any) -> tuple[Any, bool]:
     try:
         at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):  # the last: year 1 with an offset
         return None, False
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), True
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z", True
 
 
 def _fit_number(value: Any, kind: pa.DataType) -> tuple[Any, bool]:
@@ -91,6 +92,28 @@ def _fit_number(value: Any, kind: pa.DataType) -> tuple[Any, bool]:
         return None, False
 
 # %% ../../nbs/source/08_decode.ipynb #3db77fbd
+_SURROGATES = re.compile("[\ud800-\udfff]")  # in them Python keeps what is not UTF-8
+
+
+def _original_bytes(text: str) -> dict[str, str]:
+    "Text with bytes that are not UTF-8, as `_extra` keeps it."
+    try:
+        return {"hex": text.encode("utf-8", "surrogateescape").hex()}
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can escape
+        return {"hex": text.encode("utf-8", "surrogatepass").hex()}
+
+
+def _valid_text(value: Any) -> Any:
+    "A JSON value without anything that is not UTF-8."
+    if isinstance(value, str):
+        return _original_bytes(value) if _SURROGATES.search(value) else value
+    if isinstance(value, list):
+        return [_valid_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_SURROGATES.sub("\ufffd", name): _valid_text(item) for name, item in value.items()}
+    return value
+
+
 def _repair_row(
     row: Mapping[str, Any],  # one object as JSON gave it
     fields: pa.Schema | pa.StructType,  # the declared fields
@@ -98,9 +121,9 @@ def _repair_row(
     drift: set[str],  # the function adds each difference
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # the declared fields; the content of `_extra`
     "Split a row into the values that fit their declaration and those that do not."
-    declared: dict[str, Any] = {}
-    extra: dict[str, Any] = {name: value for name, value in row.items() if fields.get_field_index(name) < 0}
-    drift.update(f"unknown field {prefix}{name}" for name in extra)
+    declared, names = dict[str, Any](), {field.name for field in fields}
+    extra: dict[str, Any] = {name: value for name, value in row.items() if name not in names}
+    drift.update(f"unknown field {prefix}{_SURROGATES.sub('?', name)}" for name in extra)
     for field in fields:
         value = row.get(field.name)
         if pa.types.is_struct(field.type) and isinstance(value, dict):
@@ -108,6 +131,10 @@ def _repair_row(
             extra |= {field.name: inner} if inner else {}
             continue
         fitted, fits = _fit(value, field.type) if not pa.types.is_struct(field.type) else (None, value is None)
+        if isinstance(fitted, str) and _SURROGATES.search(fitted):
+            declared[field.name], extra[field.name] = _SURROGATES.sub("\ufffd", fitted), _original_bytes(fitted)
+            drift.add(f"{prefix}{field.name}: bytes that are not UTF-8")
+            continue
         declared[field.name] = fitted if fits else None
         if not fits:
             extra[field.name] = value
@@ -124,7 +151,7 @@ def _same(value: Any, fitted: Any, kind: pa.DataType) -> bool:
 
 
 def _repair(body: bytes, paging: CursorPaging, schema: pa.Schema) -> tuple[bytes, set[str]]:
-    document = json.loads(body)
+    document = json.loads(body.decode("utf-8-sig", "surrogateescape"))
     rows = document.get(paging.rows) if isinstance(document, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ContractError(
@@ -134,7 +161,8 @@ def _repair(body: bytes, paging: CursorPaging, schema: pa.Schema) -> tuple[bytes
     repaired = []
     for row in rows:
         declared, extra = _repair_row(row, schema, "", drift)
-        text = json.dumps(extra, ensure_ascii=False, sort_keys=True, separators=(",", ":")) if extra else None
+        kept = _valid_text(extra)
+        text = json.dumps(kept, ensure_ascii=False, sort_keys=True, separators=(",", ":")) if kept else None
         repaired.append(declared | {EXTRA: text})
     return json.dumps(document | {paging.rows: repaired}).encode(), drift
 
@@ -167,10 +195,24 @@ def decode(
         rows = _rows(table, paging, body)
         if rows.type != envelope.field(paging.rows).type.value_type:  # inference found fields that are not declared
             raise pa.ArrowInvalid("unknown fields")
+        _refuse_what_no_reader_opens(rows)
     except pa.ArrowInvalid:
         table, rows, drift = _decode_slowly(body, schema, paging)
     drift |= _missing_fields(body, schema, rows) | _instants_without_zone(body, schema)
     return Decoded(_batch(rows, schema), *_paging_fields(table, paging, body), tuple(sorted(drift)))
+
+
+_FIRST, _LAST = (int(datetime(*day, tzinfo=UTC).timestamp()) * 1_000_000 for day in ((1, 1, 1), (9999, 12, 31)))
+
+
+def _refuse_what_no_reader_opens(rows: pa.StructArray) -> None:
+    "ArrowInvalid for a string that is not UTF-8, or an instant that Python has no date for: Arrow's parser lets both pass."
+    rows.validate(full=True)
+    for field in rows.type:
+        if pa.types.is_timestamp(field.type):
+            ends = pc.min_max(rows.field(field.name).cast(pa.int64()))
+            if ends["min"].is_valid and not _FIRST <= ends["min"].as_py() <= ends["max"].as_py() <= _LAST:
+                raise pa.ArrowInvalid(f"an instant of {field.name} lies outside of the years 1 to 9999")
 
 
 def _decode_slowly(body: bytes, schema: pa.Schema, paging: CursorPaging) -> tuple[pa.Table, pa.StructArray, set[str]]:
