@@ -139,6 +139,8 @@ OTHER_VARIABLES = (  # read elsewhere
     "API_SECRET",  # the ARN of the credentials
     "PROGRESS",  # where progress is written
     "KMS_KEY",  # the key that encrypts the lake
+    "CATALOG",  # where the tables are registered
+    "DATABASE",  # what they are registered under
     "FENCE",  # the claim of a running job
     "SIMULATOR_SECRET",  # the simulator's own
     "DEBUG",  # show tracebacks

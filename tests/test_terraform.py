@@ -5,9 +5,11 @@ import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +120,7 @@ def test_every_policy_that_is_planned_is_bounded(plans: dict[str, dict[str, Any]
         one["address"]: one["change"] for one in plans["prod"]["resource_changes"] if one["type"] == "aws_iam_role"
     }
     unbounded = [name for name, change in roles.items() if not change["after_unknown"].get("permissions_boundary")]
-    assert len(roles) == 6
+    assert len(roles) == 7
     assert unbounded == ['module.iam.aws_iam_role.deploy["github"]']  # it can't change itself, nor lift a boundary
     for address, policy in planned(plans["prod"], "aws_iam_role_policy").items():
         for statement in json.loads(policy["policy"])["Statement"]:
@@ -129,6 +131,41 @@ def test_every_policy_that_is_planned_is_bounded(plans: dict[str, dict[str, Any]
 
 def test_catalog_is_what_the_package_declares() -> None:
     assert catalog.TABLES.read_text() == catalog.written(), "make it anew: .venv/bin/python tests/rehearse/catalog.py"
+
+
+def test_the_saved_query_runs_over_the_declared_columns() -> None:
+    "On DuckDB, which has the functions that the query uses under Athena's names."
+    import duckdb
+
+    from smartsensor.source.resources import MEASUREMENTS
+
+    now = datetime.now(UTC).replace(minute=30)
+    row = dict.fromkeys(MEASUREMENTS.raw_schema.names) | {"plant_id": "p", "sensor_id": "s", "measurement_type_id": 1}
+    rows = [
+        row | {"measured_at": now - timedelta(hours=1, minutes=minute), "value": value}
+        for minute, value in ((0, 1.0), (9, 3.0))
+    ]
+    measurements = pa.Table.from_pylist(
+        [*rows, row | {"measured_at": now - timedelta(days=8)}], MEASUREMENTS.raw_schema
+    )
+    with duckdb.connect() as connection:
+        connection.register("measurements", measurements)
+        connection.execute("SET TimeZone = 'UTC'")
+        query = (ROOT / "terraform" / "modules" / "glue" / "hours.sql").read_text()
+        (found,) = connection.execute(query).to_arrow_table().to_pylist()
+    hour = found.pop("hour")
+    assert (hour.timestamp(), found) == (
+        (now - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0).timestamp(),
+        {
+            "plant_id": "p",
+            "measurement_type_id": 1,
+            "readings": 2,
+            "sensors": 1,
+            "lowest": 1.0,
+            "mean": 2.0,
+            "highest": 3.0,
+        },
+    )
 
 
 def test_environments_are_the_same_code() -> None:

@@ -54,9 +54,17 @@ def _read_as_declared(
         f"CAST({one} AS {sql_type(field.type, 'duckdb')}) AS {sql_name(field.name)}"
         for one, field in zip(sources, declared, strict=True)
     ]
-    named = f", filename = {_quoted(origin)}" if origin else ""
-    source = f"FROM {_parquet(files, named)}" if files else "WHERE false"
+    source = f"FROM {_source(files, present, origin)}" if files else "WHERE false"
     return f"SELECT {', '.join(columns)} {source}"
+
+
+def _source(files: Sequence[str], present: set[str], origin: str | None) -> str:
+    if not origin:
+        return _parquet(files)
+    if "filename" not in {name.lower() for name in present}:
+        return _parquet(files, f", filename = {_quoted(origin)}")
+    each = [f"SELECT *, {_quoted(file)} AS {sql_name(origin)} FROM {_parquet([file])}" for file in files]
+    return f"({' UNION ALL BY NAME '.join(each)})"  # DuckDB 1.5 confuses a column of this name with its own
 
 
 def _parquet(files: Sequence[str], more: str = "") -> str:

@@ -194,7 +194,9 @@ DAYS = 400  # of which the bounds of keys are asked one by one; beyond, all as o
 
 def where_keys_are(engine: Engine, resource: Resource, rows: str, by_day: bool) -> BooleanExpression | None:
     "What is true of the rows that have a key of these rows; None when there are no rows."
-    bounds = [f"min({sql_name(name)}) AS low_{at}, max({sql_name(name)}) AS high_{at}" for at, name in enumerate(resource.key)]
+    bounds = [
+        f"min({sql_name(name)}) AS low_{at}, max({sql_name(name)}) AS high_{at}" for at, name in enumerate(resource.key)
+    ]
     day = f"CAST({_field(resource.event_field)} AS DATE)" if by_day else "CAST(NULL AS DATE)"
     found = engine.rows(f"SELECT _day, {_list(bounds)} FROM (SELECT *, {day} AS _day FROM ({rows})) GROUP BY _day")
     if len(found) > DAYS:

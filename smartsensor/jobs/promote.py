@@ -21,7 +21,7 @@ from pyiceberg.table import Table
 from ..windows import instant, rfc3339
 from ..source.resources import Resource
 from ..lake.store import Conflict, LakeError
-from ..lake.layout import Manifest
+from ..lake.layout import Manifest, run_began
 from ..lake.lake import Lake
 from smartsensor.lake.tables import (
     QUALIFIED,
@@ -87,6 +87,7 @@ class Promotion:
     quarantined: int = 0
     removed: int = 0  # keys that the source no longer lists (snapshots only); not among the raw rows
     held: tuple[str, ...] = ()  # windows that the gate holds; they stay due
+    held_since: str | None = None  # when the run began that landed the oldest of these, RFC 3339
     verdicts: tuple[Verdict, ...] = ()  # raw, then qualified, then one for each held window
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)  # seconds of each step
@@ -204,9 +205,14 @@ def _separate(attempt: _Attempt) -> tuple[_Attempt, tuple[Verdict, ...]]:
     return replace(attempt, manifests=good, held=held), tuple(verdicts)
 
 # %% ../../nbs/jobs/49_promote.ipynb #29c0e99f
+def _held_since(windows: Sequence[Manifest]) -> str | None:
+    return rfc3339(min(run_began(one.run) for one in windows)) if windows else None
+
+
 def _outcome(attempt: _Attempt, outcome: Literal["published", "held"], number: int, **counts: Any) -> Promotion:
     windows = tuple(str(one.window) for one in sorted(attempt.held, key=lambda one: one.window))
-    return Promotion(attempt.resource.name, outcome, number, held=windows, **counts)
+    since = _held_since(attempt.held)
+    return Promotion(attempt.resource.name, outcome, number, held=windows, held_since=since, **counts)
 
 
 def _attempt(attempt: _Attempt) -> Promotion:
@@ -336,11 +342,13 @@ def _publish(
         if staged.quarantine and staged.bad:
             bad = Version(next_version(staged.quarantine), run=attempt.run, attempt=attempt.name)
             commit(staged.quarantine, bad, staged.bad)
-        uncommitted.remove(QUARANTINE)
+            uncommitted.remove(QUARANTINE)
         published = commit(attempt.table, version, staged.good, [file.entry for file in merge.replaced])
     except Conflict:
         discard(attempt, uncommitted)
         raise
+    if QUARANTINE in uncommitted:  # all bad rows stand there already: the file has none
+        discard(attempt, [QUARANTINE])
     expire(attempt.table, expirable(attempt.table, KEEP_VERSIONS, datetime.now(UTC) - KEEP_FOR))
     return published
 
@@ -410,9 +418,10 @@ def recorded_promotion(lake: Lake, resource: Resource, run_id: str) -> Promotion
     published = current(table) if table else Version(0)
     if published.run != run_id or not published.counts:
         return None
-    held = tuple(str(lake.manifest(key).window) for key in published.held)
-    counts: Any = published.counts
-    return Promotion(resource.name, "published", published.number, **counts, held=held)
+    windows = [lake.manifest(key) for key in published.held]
+    held, counts = tuple(str(one.window) for one in windows), dict[str, Any](published.counts)
+    since = _held_since(windows)
+    return Promotion(resource.name, "published", published.number, **counts, held=held, held_since=since)
 
 
 def promote_all(

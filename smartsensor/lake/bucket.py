@@ -306,12 +306,6 @@ class Bucket(BucketLists):
             self.client.upload_file(str(source), **self._name(key), ExtraArgs=self._options(key))
         source.unlink(missing_ok=True)
 
-    def move(self, source: str, target: str) -> None:
-        "Copy, then delete: S3 has no rename."
-        with _lake_errors(self.uri(source)):
-            self.client.copy(self._name(source), **self._name(target), ExtraArgs=self._encryption or None)
-            self.client.delete_object(**self._name(source))
-
     def delete(self, key: str) -> None:
         "Remove an object, or a multipart upload that was not completed; no error when it is gone."
         _, upload, name = key.split("/", 2) if key.startswith(f"{TEMPORARY}/") else ("", "", key)

@@ -81,10 +81,6 @@ class Objects:
         "Keys below a prefix, sorted; [] when there is none."
         return self.store.list(prefix)
 
-    def move(self, source: str, target: str) -> None:
-        "Rename an object."
-        self.store.move(source, target)
-
     def delete(self, key: str) -> None:
         "Remove an object; no error when it is gone."
         self.store.delete(key)

@@ -85,7 +85,6 @@ class Store(Protocol):
     def upload(self, source: Path, key: str) -> None: ...  # moves a finished local file in; visible whole or not at all
     def read(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
-    def move(self, source: str, target: str) -> None: ...
     def delete(self, key: str) -> None: ...  # no error when it is gone already
     def uri(self, key: str) -> str: ...  # what an engine opens
     def link(self, key: str) -> str: ...  # what a person opens
@@ -236,6 +235,7 @@ class Folder(FolderReads):
                 os.link(temporary, place)
             except FileExistsError:
                 return False
+            sync_path(place.parent)  # the name must survive a power cut too: what comes next relies on it
             return True
 
     def put(self, key: str, data: bytes) -> None:
@@ -253,11 +253,7 @@ class Folder(FolderReads):
                 if error.errno != errno.EXDEV:
                     raise
                 _copy_in(source, self._place(key), self.root)
-
-    def move(self, source: str, target: str) -> None:
-        "Rename an object."
-        with file_errors(self.path(source)):
-            self.path(source).replace(self._place(target))
+            sync_path(self.path(key).parent)
 
     def delete(self, key: str) -> None:
         "Remove an object; no error when it is gone."
@@ -277,5 +273,8 @@ class Folder(FolderReads):
 
     def _place(self, key: str) -> Path:
         path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in path.parent.relative_to(self.root).parents:
+                sync_path(self.root / folder)
         return path

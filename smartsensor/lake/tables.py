@@ -12,6 +12,7 @@ __all__ = ['QUALIFIED', 'QUARANTINE', 'CATALOG', 'PROPERTIES', 'table_name', 'ta
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.transforms import parse_transform
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from .lake import Lake
 from .store import Conflict, LakeError, NotFound, sync_path
@@ -137,9 +138,12 @@ def _sqlite_catalog(path: Path) -> Catalog:
 
 
 def _s3_properties() -> dict[str, str]:
-    "An S3 end point from the environment, as boto3 takes it: pyiceberg asks for it by a name of its own."
+    "End point and region as boto3 takes them; pyiceberg takes no end point by itself, and asks S3 in the open internet for a region."
+    import boto3
+
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"s3.endpoint": url} if url else {}
+    found = {"s3.endpoint": url, "s3.region": boto3.Session().region_name}
+    return {name: value for name, value in found.items() if value}
 
 
 def open_catalog(
@@ -149,7 +153,7 @@ def open_catalog(
     "The catalog of a lake."
     if setting.startswith("sqlite:///"):
         return _sqlite_catalog(Path(setting.removeprefix("sqlite:///")))
-    if not setting and not lake.uri("catalog.db").startswith("s3://"):
+    if not setting and not lake.root.startswith("s3://"):
         return _sqlite_catalog(Path(lake.uri("catalog.db")))
     if setting in ("", "glue"):
         return load_catalog("glue", type="glue", **_s3_properties())
@@ -273,10 +277,11 @@ class Tables:
     def _create(self, zone: str, resource: str, schema: pa.Schema, partition: Partitioning | None) -> Table:
         identifier, location = (self.database, table_name(zone, resource)), table_location(self.lake, zone, resource)
         with catalog_errors(f"{zone} of {resource}"):
-            with suppress(NamespaceAlreadyExistsError):  # another process was faster
-                self.catalog.create_namespace_if_not_exists(self.database)
+            with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
+                if not self.catalog.namespace_exists(self.database):  # Terraform's: a job may make none
+                    self.catalog.create_namespace(self.database)
             new = self.catalog.create_table_transaction(identifier, schema, location, properties=dict(PROPERTIES))
-            with suppress(TableAlreadyExistsError, CommitFailedException), new as change:
+            with suppress(TableAlreadyExistsError, CommitFailedException, IntegrityError), new as change:
                 if partition:
                     with change.update_spec() as spec:
                         spec.add_field(partition.column, parse_transform(partition.transform), partition.name)
@@ -298,6 +303,16 @@ def catalog_errors(what: str) -> Iterator[None]:
             else "is it on a local disk, and may this user write it?"
         )
         raise LakeError(f"{what}: the catalog can't be used ({reason}): {advice}") from error
+    except _aws_errors() as error:
+        raise LakeError(
+            f"{what}: the Glue catalog can't be used ({error}): may this role read and change its database SMARTSENSOR_DATABASE?"
+        ) from error
+
+
+def _aws_errors() -> tuple[type[Exception], ...]:
+    "What boto3 raises; nothing where it was never needed: its import costs half a second."
+    loaded = sys.modules.get("botocore.exceptions")
+    return (loaded.ClientError, loaded.BotoCoreError) if loaded else ()
 
 
 def evolve(table: Table, schema: pa.Schema) -> None:

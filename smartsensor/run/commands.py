@@ -84,7 +84,8 @@ def reset(
         raise ConfigError(f"--reset removes local lakes only; empty {root} by its own tools")
     if not folder.exists():
         return
-    of_a_lake = {"raw", "qualified", "quarantine", "staged", "superseded", "state", "runs", "quality", ".tmp"}
+    zones = {"raw", "qualified", "quarantine", "staged", "superseded", "state", "runs", "quality", ".tmp"}
+    of_a_lake = zones | {f"catalog.db{end}" for end in ("", "-wal", "-shm")}
     others = sorted(path.name for path in folder.iterdir() if path.name not in of_a_lake)
     if others:
         raise ConfigError(f"{folder} is not (only) a lake, it holds {', '.join(others[:5])}: nothing was removed")

@@ -71,7 +71,6 @@ class Resource:
     mode: Literal["incremental", "snapshot"]
     incremental_field: str | None = None  # timestamp that windows are cut on; None for snapshots
     event_field: str | None = None  # timestamp that qualified is partitioned by, in UTC; None: not partitioned
-    partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
     version: tuple[str, ...] = ("updated_at",)  # orders the revisions of a key, most significant first
     lookback: timedelta = timedelta(0)  # read again before the watermark, for rows that the server indexed late
     step: timedelta = timedelta(days=1)  # widest window; the API allows 7 days
@@ -83,6 +82,7 @@ class Resource:
     since_param: str = "updated_since"  # inclusive
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
+    partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
     sort_by: tuple[str, ...] = ()  # columns that files of qualified are sorted by: what readers filter on
     optional: tuple[str, ...] = ()  # columns that may be missing, or null in any share of rows: the gate only warns
 

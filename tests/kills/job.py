@@ -15,6 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pyiceberg.catalog.sql import SqlCatalog
+
 from smartsensor.config import ApiSettings, Secret, Settings
 from smartsensor.jobs import landing as extraction
 from smartsensor.jobs.check import Report, check
@@ -46,6 +48,7 @@ class SqlGate:
         parameters: Mapping[str, int],
         about: Mapping[str, str] | None = None,
         further: Sequence[Finding] = (),
+        trial: bool = False,
     ) -> Verdict:
         import duckdb
 
@@ -59,6 +62,9 @@ class SqlGate:
             bad = len(frame.filter(rule.where))
             findings.append(Finding(rule.name, "row", None, "critical", True, bad, batch.num_rows, "", name=rule.name))
         return Verdict(resource, zone, batch.num_rows, (*findings, *further), None, about or {})
+
+    def record(self, verdict: Verdict) -> None:
+        pass
 
 
 def counted(count: "itertools.count[int]", deadline: int, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +80,9 @@ def counted(count: "itertools.count[int]", deadline: int, work: Callable[..., An
 
 def main(root: str, api: str, write: int = 0, step: str = "") -> dict[str, int]:
     count = itertools.count(1)
-    for name in ("create", "put", "upload", "move", "delete"):
+    for name in ("create", "put", "upload", "delete"):
         setattr(Folder, name, counted(count, write, getattr(Folder, name)))
+    SqlCatalog.commit_table = counted(count, write, SqlCatalog.commit_table)  # type: ignore[method-assign]
     extraction.PART_ROWS, extraction.GROUP_ROWS = 1500, 500
     credentials = json.loads(api)
     settings = Settings(

@@ -42,7 +42,7 @@ UNUSED = {
     "xray:": "tracing, off by default",
     "cloudwatch:PutMetricData": "Glue's own metrics",
     "s3:AbortMultipartUpload": "a large file whose upload breaks off",
-    "s3:DeleteObject": "progress of large windows, superseded files and old pages: only where there are some",
+    "s3:DeleteObject": "progress of large windows, files of expired snapshots and old pages: only where there are some",
     "s3:GetObject": "Glue fetches with it",
     "sns:Publish": "tells people of a failure",
     "sqs:SendMessage": "a start that could not be delivered",
@@ -187,10 +187,10 @@ def uneven(table_rows: list[dict[str, Any]]) -> list[str]:
 
 
 def unused(policies: Policies) -> dict[str, list[str]]:
-    "What each role is granted and has not used; the deployment's is granted by wildcards, and left out."
+    "What each role is granted and has not used; the deployment's is granted by wildcards, the optimizers tend nothing here: left out."
     found = {}
     for role, statements in sorted(policies.roles().items()):
-        if not role.endswith("-deploy"):
+        if not role.endswith(("-deploy", "-optimizer")):
             granted = {action for one in statements if one["Effect"] == "Allow" for action in listed(one["Action"])}
             found[role] = sorted(granted - {action for who, action in policies.used if who == role})
     return found
@@ -237,8 +237,75 @@ def put_secret(act: Rehearsal, client_id: str, client_secret: str) -> None:
     act.aws.client("secretsmanager").put_secret_value(SecretId=act.outputs["secret_arn"], SecretString=text)
 
 
+@contextlib.contextmanager
+def reader(act: Rehearsal) -> Iterator[Any]:
+    "The catalog as pyiceberg opens it for somebody who has the readers' policy, attached as the runbook has a person do it."
+    from pyiceberg.catalog import load_catalog
+
+    iam, arn = act.aws.client("iam"), act.outputs["reader_policy_arn"]
+    iam.create_role(RoleName="analyst", AssumeRolePolicyDocument="{}")
+    iam.attach_role_policy(RoleName="analyst", PolicyArn=arn)
+    keys = keys_of("analyst")
+    given = {
+        "access-key-id": keys["AWS_ACCESS_KEY_ID"],
+        "secret-access-key": keys["AWS_SECRET_ACCESS_KEY"],
+        "region": REGION,
+        "endpoint": act.aws.url,
+    }
+    yield load_catalog(
+        "glue", type="glue", **{f"{service}.{name}": one for service in ("glue", "s3") for name, one in given.items()}
+    )
+    iam.detach_role_policy(RoleName="analyst", PolicyArn=arn)
+    iam.delete_role(RoleName="analyst")
+
+
+def tables_hold(act: Rehearsal, rows: list[dict[str, Any]]) -> None:
+    "A reader finds in the tables what the first run says that it promoted, and can change nothing."
+    wanted = {row["resource"].replace("-", "_"): row["new"] for row in rows}
+    wanted |= {f"quarantine_{row['resource'].replace('-', '_')}": row["quarantined"] for row in rows}
+    database = act.outputs["database_name"]
+    with reader(act) as catalog:
+        found = {
+            name: len(catalog.load_table((database, name)).scan().to_arrow())
+            for _, name in catalog.list_tables(database)
+        }
+        act.say(
+            "the Iceberg tables hold what the run promoted",
+            bool(found)
+            and {name: count for name, count in found.items() if count}
+            == {name: count for name, count in wanted.items() if count},
+            ", ".join(f"{name} {count}" for name, count in sorted(found.items())),
+        )
+        try:
+            catalog.drop_table((database, "measurements"))
+            refused = False
+        except catalog.glue.exceptions.ClientError as error:
+            refused = error.response["Error"]["Code"] == "AccessDeniedException"
+        act.aws.policies.denied = [one for one in act.aws.policies.denied if one[0] != "analyst"]
+        act.say("... and a reader can't drop one", refused)
+
+
+def optimizers(act: Rehearsal) -> None:
+    "The workflow's last step has them on for each table that is there."
+    glue, database = act.aws.client("glue"), act.outputs["database_name"]
+    tables = [one["Name"] for one in glue.get_tables(DatabaseName=database)["TableList"] if is_iceberg(one)]
+    kinds = ("compaction", "retention", "orphan_file_deletion")
+    on = [
+        glue.get_table_optimizer(CatalogId=ACCOUNT, DatabaseName=database, TableName=table, Type=kind)["TableOptimizer"]
+        for table in tables
+        for kind in kinds
+    ]
+    right = all(one["configuration"]["enabled"] for one in on) and len(on) == len(kinds) * len(tables) > 0
+    act.say("AWS tends each Iceberg table", right, f"{len(on)} optimizers")
+    act.terraform.env["TF_VAR_optimized_tables"] = json.dumps(tables)  # as the workflow's next plan would have them
+
+
+def is_iceberg(table: dict[str, Any]) -> bool:
+    return table.get("Parameters", {}).get("table_type") == "ICEBERG"
+
+
 def good_run(act: Rehearsal, api: Any) -> None:
-    "What the workflow's smoke test has run: its history, rows, notebooks, metrics."
+    "What the workflow's smoke test has run: its history, rows, tables, notebooks, metrics."
     from smartsensor.lake.lake import Lake
 
     states, jobs = act.aws.client("stepfunctions"), list(act.aws.runs)
@@ -251,6 +318,8 @@ def good_run(act: Rehearsal, api: Any) -> None:
     rows = reconciliation_rows(lake, run)
     out.print(reconciliation_table(run, rows))
     act.say("all rows are accounted for", bool(rows) and not uneven(rows), ", ".join(uneven(rows)))
+    tables_hold(act, rows)
+    optimizers(act)
     kept = [key for key in lake.list(f"runs/{run}") if key.endswith(".ipynb")]
     act.say("each job's executed notebook is kept", len(kept) == len(jobs), ", ".join(Path(key).name for key in kept))
     filters = act.aws.client("logs").describe_metric_filters(logGroupName=f"/smartsensor/{NAME}/jobs/output")
@@ -369,6 +438,8 @@ def nothing_left(aws: Emulator) -> list[str]:
     left = [name for name in buckets if not name.startswith("smartsensor-terraform-")]  # Terraform's own state stays
     left += [one["Name"] for one in aws.client("glue").get_jobs()["Jobs"]]
     left += [one["Name"] for one in aws.client("glue").get_databases()["DatabaseList"]]
+    left += [one["Name"] for one in aws.client("athena").list_work_groups()["WorkGroups"] if one["Name"] != "primary"]
+    left += [one["PolicyName"] for one in aws.client("iam").list_policies(Scope="Local")["Policies"]]
     left += [one["RoleName"] for one in aws.client("iam").list_roles()["Roles"] if one["RoleName"].startswith(NAME)]
     left += [one["name"] for one in aws.client("stepfunctions").list_state_machines()["stateMachines"]]
     left += [one["Name"] for one in aws.client("scheduler").list_schedules()["Schedules"]]

@@ -1,4 +1,4 @@
-"""The Glue catalog's columns, from the package's own declarations: `python tests/rehearse/catalog.py` writes the file that Terraform reads."""
+"""The columns of the raw tables in the Glue catalog, from the package's own declarations: `python tests/rehearse/catalog.py` writes the file that Terraform reads."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import pyarrow as pa
 from smartsensor.source.resources import RESOURCES, Resource
 
 TABLES = Path(__file__).resolve().parents[2] / "terraform" / "modules" / "glue" / "tables.json"
-WHY = ("_reasons", "_run_id", "_window")  # what quarantine adds to each row
 
 
 def glue_type(kind: pa.DataType) -> str:
@@ -21,18 +20,15 @@ def glue_type(kind: pa.DataType) -> str:
     return "timestamp" if pa.types.is_timestamp(kind) else names[kind]
 
 
-def table(zone: str, resource: Resource) -> dict[str, Any]:
-    "One table: its columns, and the date that its folders are named by."
-    columns = [{"name": field.name, "type": glue_type(field.type)} for field in resource.raw_schema]
-    columns += [{"name": name, "type": "string"} for name in WHY if zone == "quarantine"]
-    partition = resource.partition if zone == "qualified" else "ingest_date"
-    return {"zone": zone, "resource": resource.name, "partition": partition, "columns": columns}
-
-
 def tables() -> dict[str, dict[str, Any]]:
-    "All tables, by their names: a zone for each resource."
-    zones = ("raw", "qualified", "quarantine")
-    return {f"{zone}_{name.replace('-', '_')}": table(zone, one) for zone in zones for name, one in RESOURCES.items()}
+    "A table of raw for each resource, by its name; promotion makes the Iceberg tables of qualified and quarantine by itself."
+    return {f"raw_{name.replace('-', '_')}": table(resource) for name, resource in RESOURCES.items()}
+
+
+def table(resource: Resource) -> dict[str, Any]:
+    "Its folder and its columns."
+    columns = [{"name": field.name, "type": glue_type(field.type)} for field in resource.raw_schema]
+    return {"resource": resource.name, "columns": columns}
 
 
 def written() -> str:

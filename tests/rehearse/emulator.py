@@ -63,6 +63,7 @@ TARGETS = {
     "AmazonSQS": "sqs",
     "AWSEvents": "events",
     "AWSBudgetServiceGateway": "budgets",
+    "AmazonAthena": "athena",
     "GraniteServiceVersion20100801": "cloudwatch",
 }
 SCOPES = {"monitoring": "cloudwatch"}  # where a signature names a service otherwise than policies do
@@ -93,7 +94,7 @@ def asked_of(environ: Environ, service: str, body: bytes) -> list[Asked]:
         prefix, _, action = target.partition(".")
         name = next((known for start, known in TARGETS.items() if prefix.startswith(start)), service)
         context = {"kms:ResourceAliases": alias_of(values["KeyId"])} if name == "kms" and "KeyId" in values else {}
-        return [Asked(f"{name}:{action}", resource_of(name, values), context)]
+        return [Asked(f"{name}:{action}", resource, context) for resource in resources_of(name, action, values)]
     values = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace")))
     if "Action" not in values or service == "sts":  # anybody may ask who they are
         return []
@@ -104,13 +105,31 @@ def asked_of(environ: Environ, service: str, body: bytes) -> list[Asked]:
     return [Asked(f"{SCOPES.get(service, service)}:{values['Action']}", resource, bound)]
 
 
-def resource_of(service: str, values: Mapping[str, Any]) -> str:
-    "The ARN that a request of a JSON service is about."
+def resources_of(service: str, action: str, values: Mapping[str, Any]) -> list[str]:
+    "The ARNs that a request of a JSON service is about; it must be allowed on each."
+    here = f"{REGION}:{ACCOUNT}"
     if service == "glue" and "JobName" in values:
-        return f"arn:aws:glue:{REGION}:{ACCOUNT}:job/{values['JobName']}"
+        return [f"arn:aws:glue:{here}:job/{values['JobName']}"]
+    if service == "glue" and ("Database" in action or "Table" in action):
+        return catalog_arns(action, values)
     if service == "logs" and "logGroupName" in values:
-        return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{values['logGroupName']}"
-    return str(values.get("SecretId") or values.get("stateMachineArn") or values.get("TopicArn") or "*")
+        return [f"arn:aws:logs:{here}:log-group:{values['logGroupName']}"]
+    if service == "athena" and ("WorkGroup" in values or action.endswith("WorkGroup")):
+        return [f"arn:aws:athena:{here}:workgroup/{values.get('WorkGroup') or values['Name']}"]
+    return [str(values.get("SecretId") or values.get("stateMachineArn") or values.get("TopicArn") or "*")]
+
+
+def catalog_arns(action: str, values: Mapping[str, Any]) -> list[str]:
+    "What a call of the Glue catalog needs rights on: the catalog, the database, and the table if it is about one."
+    arn = f"arn:aws:glue:{REGION}:{ACCOUNT}"
+    database = values.get("DatabaseName") or values.get("DatabaseInput", {}).get("Name") or values.get("Name")
+    if database is None:  # GetDatabases
+        return [f"{arn}:catalog"]
+    found = [f"{arn}:catalog", f"{arn}:database/{database}"]
+    if "Table" in action:
+        table = values.get("TableName") or values.get("TableInput", {}).get("Name") or values.get("Name") or "*"
+        found.append(f"{arn}:table/{database}/{table}")
+    return found
 
 
 def object_of(line: str) -> dict[str, Any]:
@@ -225,6 +244,17 @@ def statements(document: str | bytes) -> list[Any]:
     return [found] if isinstance(found, dict) else list(found)
 
 
+def documents(role: Any) -> list[str]:
+    "A role's own policies, and those that are attached to it."
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
+    return [*role.policies.values(), *attached]
+
+
 class Policies:
     "The policies that stand in the emulator just now."
 
@@ -237,7 +267,7 @@ class Policies:
         from moto.backends import get_backend
 
         roles = get_backend("iam")[ACCOUNT]["aws"].roles.values()
-        return {role.name: [one for text in role.policies.values() for one in statements(text)] for role in roles}
+        return {role.name: [one for text in documents(role) for one in statements(text)] for role in roles}
 
     def allow(self, role: str, asked: Asked) -> bool:
         "Whether a role may: its own policy must say so, and no policy of the bucket may deny it."
@@ -304,6 +334,9 @@ class Emulator:
             patch_budgets,
             patch_glue_sync,
             patch_update_job,
+            patch_catalog,
+            patch_optimizers,
+            patch_athena,
             patch_execution_name,
             patch_sdk_names,
             patch_start_time,
@@ -405,7 +438,7 @@ class Emulator:
         with self.lock:
             for one in changed:
                 bucket, _, key = one.resource.removeprefix("arn:aws:s3:::").partition("/")
-                if bucket not in self._backend().buckets or not key:
+                if bucket not in self._backend().buckets or not key or key.endswith("/"):  # pyarrow's mark of a folder
                     continue
                 path, found = self.buckets / bucket / key, self._backend().get_object(bucket, key)
                 if found is None or not hasattr(found, "value"):
@@ -732,6 +765,96 @@ def patch_update_job() -> None:
         return ActionResult({"JobName": job.name})
 
     GlueResponse.update_job = update_job
+
+
+def patch_catalog() -> None:
+    "moto takes every update of a table; Glue refuses one that was made from a version that is not the newest."
+    from moto.core.exceptions import JsonRESTError
+    from moto.glue.responses import GlueResponse
+
+    update, lock = GlueResponse.update_table, threading.Lock()
+
+    def update_table(response: Any) -> Any:
+        with lock:
+            names = response._get_param("DatabaseName"), response._get_param("TableInput")["Name"]
+            newest = response.glue_backend.get_table(*names).as_dict()["VersionId"]
+            if response._get_param("VersionId") not in (None, newest):
+                raise JsonRESTError("ConcurrentModificationException", f"{names[1]} is at version {newest}")
+            return update(response)
+
+    GlueResponse.update_table = update_table
+
+
+def patch_optimizers() -> None:
+    "moto has no table optimizers. These are kept and told; they tend nothing."
+    from moto.core.responses import ActionResult, EmptyResult
+    from moto.glue.exceptions import EntityNotFoundException
+    from moto.glue.responses import GlueResponse
+
+    kept: dict[tuple[str, str, str], Any] = {}
+
+    def key(response: Any) -> tuple[str, str, str]:
+        database, table, kind = (response._get_param(name) for name in ("DatabaseName", "TableName", "Type"))
+        found = response.glue_backend.get_table(database, table).as_dict()
+        if found.get("Parameters", {}).get("table_type") != "ICEBERG":
+            raise EntityNotFoundException(f"{table} is no Iceberg table")
+        return database, table, kind
+
+    def put(response: Any) -> Any:
+        kept[key(response)] = response._get_param("TableOptimizerConfiguration")
+        return EmptyResult()
+
+    def known(response: Any) -> tuple[str, str, str]:
+        if key(response) not in kept:
+            raise EntityNotFoundException(f"Optimizer {key(response)} not found.")
+        return key(response)
+
+    def get(response: Any) -> Any:
+        database, table, kind = known(response)
+        one = {"type": kind, "configuration": kept[database, table, kind]}
+        return ActionResult({"DatabaseName": database, "TableName": table, "CatalogId": ACCOUNT, "TableOptimizer": one})
+
+    def delete(response: Any) -> Any:
+        del kept[known(response)]
+        return EmptyResult()
+
+    GlueResponse.create_table_optimizer = put
+    GlueResponse.update_table_optimizer = put
+    GlueResponse.get_table_optimizer = get
+    GlueResponse.delete_table_optimizer = delete
+
+
+def patch_athena() -> None:
+    "moto can't remove a saved query nor change a workgroup, and has no error for one that is not there."
+    from moto.athena.responses import AthenaResponse
+
+    named, group = AthenaResponse.get_named_query, AthenaResponse.get_work_group
+
+    def delete(response: Any) -> str:
+        response.athena_backend.named_queries.pop(response._get_param("NamedQueryId"), None)
+        return "{}"
+
+    def get_named_query(response: Any) -> Any:
+        if response._get_param("NamedQueryId") not in response.athena_backend.named_queries:
+            return response.error(f"NamedQuery {response._get_param('NamedQueryId')} does not exist", 400)
+        return named(response)
+
+    def get_work_group(response: Any) -> Any:
+        name = response._get_param("WorkGroup")
+        found = response.athena_backend.get_work_group(name)
+        return group(response) if found else response.error(f"WorkGroup {name} is not found.", 400)
+
+    def update_work_group(response: Any) -> str:
+        configuration = response.athena_backend.work_groups[response._get_param("WorkGroup")].configuration
+        changes = response._get_param("ConfigurationUpdates")
+        configuration["ResultConfiguration"] |= changes.pop("ResultConfigurationUpdates", {})
+        configuration.update(changes)
+        return "{}"
+
+    AthenaResponse.delete_named_query = delete
+    AthenaResponse.update_work_group = update_work_group
+    AthenaResponse.get_named_query = get_named_query
+    AthenaResponse.get_work_group = get_work_group
 
 
 def patch_sdk_names() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 MODULES = Path(__file__).resolve().parents[2] / "terraform" / "modules"
 PROMISES = {
     "s3": "Buckets of the lake's zones: closed, versioned, encrypted, with a life for each kind of object.",
-    "iam": "All roles and policies: one role for each job, for the state machine, the schedules and the deployment; "
-    "bucket, key, topic and queue policies.",
-    "glue": "The three jobs, their secret and logs, and the catalog over the lake.",
+    "iam": "All roles and policies: one role for each job, for the state machine, the schedules, the optimizers and the "
+    "deployment; bucket, key, topic and queue policies; a policy for readers.",
+    "glue": "The three jobs, their secret and logs, the catalog over the lake with its optimizers, and Athena's workgroup.",
     "stepfunctions": "The state machine: check, then extract and promote for each lane.",
     "eventbridge": "Schedules, the queue of what was not delivered, and the rule on failed jobs.",
     "monitoring": "Metrics from the jobs' lines, alarms, dashboard, topic, budget.",

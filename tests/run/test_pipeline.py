@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
+from table_reader import rows_of, table_of
 from typer.testing import CliRunner
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
@@ -70,11 +71,17 @@ def result(lake: Path) -> dict[str, object]:
     return json.loads((lake / "runs" / newest / "result.json").read_text())
 
 
+def read(lake: Path, resource: str, zone: str = "qualified") -> pl.DataFrame:
+    "A table, by Polars."
+    table = table_of(Lake(str(lake)), resource, zone)
+    assert table is not None
+    return pl.scan_iceberg(table).collect()
+
+
 def same_as_truth(lake: Path, world: World, now: datetime) -> int:
     "Compare qualified, read by Polars, with the ground truth: keys once, latest revisions, values; the rest stands in quarantine."
     until = now - timedelta(seconds=60)
-    good = pl.read_parquet(f"{lake}/qualified/measurements/measured_date=*/*.parquet", hive_partitioning=False)
-    bad = pl.read_parquet(f"{lake}/quarantine/measurements/**/*.parquet", hive_partitioning=False)
+    good, bad = (read(lake, "measurements", zone) for zone in ("qualified", "quarantine"))
     since = (NOW - timedelta(seconds=60) - timedelta(days=1)).replace(minute=0, second=0)
     truth = pl.from_arrow(world.truth("measurements", until, since, until))
     assert isinstance(truth, pl.DataFrame)
@@ -173,7 +180,7 @@ def test_each_end_has_its_exit_code_and_says_why(
         assert says in err
         assert f"Exit code {code}" in err
         assert api.client_secret not in out + err
-        assert not list(lake.glob("qualified/plants/*.parquet"))
+        assert rows_of(Lake(str(lake)), "plants") == []
         assert result(lake)["code"] == code
     if code == 6:
         assert "plants" in err
@@ -202,14 +209,14 @@ def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world:
     lines = [line for line in out.splitlines() if line.startswith(("held ", "warning "))]
     assert any("measurements.raw" in line and "value" in line and line.startswith("held") for line in lines), out
     assert any("_extra is null" in line and line.startswith("warning") for line in lines), out
-    assert not list(lake.glob("qualified/measurements/**/*.parquet"))
-    assert list(lake.glob("qualified/plants/**/*.parquet")), "one that is held keeps no other back"
+    assert rows_of(Lake(str(lake)), "measurements") == []
+    assert rows_of(Lake(str(lake)), "plants"), "one that is held keeps no other back"
     with serve(world=world, clock=lambda: NOW + timedelta(minutes=5), limits=UNLIMITED) as api:
         code, out, err = run(api, lake, "run", "--resource", "measurements")
         assert code == 6, "what is held stays held until it is read again: " + out + err
         code, out, err = run(api, lake, *told[1].split(), "--yes")
         assert code == 0, out + err
-    values = pl.read_parquet(f"{lake}/qualified/measurements/measured_date=*/*.parquet", hive_partitioning=False)
+    values = read(lake, "measurements")
     assert values["value"].null_count() < values.height / 5
 
 

@@ -25,18 +25,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from kills.job import SqlGate
+from table_reader import newest, table_of
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.backfill import Backfill
 from smartsensor.jobs.check import raise_if_failed
-from smartsensor.jobs.publish import readable
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import new_run_id
 from smartsensor.lake.store import Folder
@@ -253,15 +252,11 @@ class Pipeline:
 
     def published(self, name: str) -> dict[str, Any]:
         "The newest version of each key in qualified; no key stands there twice."
-        snapshot = self.lake.snapshot(name)
-        if name not in self.seen or self.seen[name][0] != snapshot.version:
-            keys, field = readable(self.lake, snapshot), FEW[name].key[0]
-            tables = [
-                pq.read_table(self.lake.open(key), columns=[field, "updated_at"], partitioning=None) for key in keys
-            ]
-            rows = versions(pa.concat_tables(tables), name) if tables else []
+        version, table = newest(self.lake, name).number, table_of(self.lake, name)
+        if name not in self.seen or self.seen[name][0] != version:
+            rows = versions(table.scan().to_arrow(), name) if table else []
             assert len(dict(rows)) == len(rows), f"{name}: a key stands in qualified twice"
-            self.seen[name] = snapshot.version, dict(rows)
+            self.seen[name] = version, dict(rows)
         return self.seen[name][1]
 
     def holds(self, name: str, as_of: datetime, since: datetime | None, before: datetime | None) -> None:

@@ -1,5 +1,6 @@
 locals {
   name         = "smartsensor-${var.environment}"
+  database     = replace(local.name, "-", "_")
   bucket_names = { for zone in ["raw", "qualified", "state", "artifacts", "docs"] : zone => "${local.name}-${zone}-${var.account_id}" }
 }
 
@@ -10,6 +11,7 @@ module "iam" {
   account_id       = var.account_id
   region           = var.region
   bucket_names     = local.bucket_names
+  database         = local.database
   github           = var.github == null ? null : merge(var.github, { environment = var.environment })
   state_bucket_arn = "arn:aws:s3:::${var.terraform_state_bucket}"
   vpc              = var.vpc != null
@@ -29,12 +31,15 @@ module "glue" {
   source = "../../modules/glue"
 
   name               = local.name
+  database           = local.database
   role_arns          = module.iam.role_arns
   bucket_names       = module.s3.bucket_names
   kms_key_arn        = module.iam.kms_key_arn
   release            = var.release
   api                = var.api
   jobs               = var.jobs
+  optimized_tables   = var.optimized_tables
+  query_limit_gb     = var.query_limit_gb
   log_retention_days = var.retention_days.logs
   vpc                = var.vpc
 }

@@ -28,6 +28,16 @@ output "database_name" {
   value       = module.glue.database_name
 }
 
+output "workgroup" {
+  description = "Workgroup of Athena, for queries over the tables."
+  value       = module.glue.workgroup
+}
+
+output "reader_policy_arn" {
+  description = "Policy for people who query the tables through the workgroup: attach it to their role."
+  value       = module.iam.reader_policy_arn
+}
+
 output "topic_arn" {
   description = "Where alarms are told: subscribe more readers here."
   value       = module.monitoring.topic_arn

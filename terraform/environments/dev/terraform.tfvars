@@ -35,12 +35,13 @@ limits = {
   refused_per_hour      = 100
   quarantine_share      = 0.02
   lag_minutes           = 2880
+  held_age_hours        = 48
 }
 
 emails     = []
 budget_usd = 50
 
-retention_days = { raw = 90, quarantine = 90, superseded = 14, runs = 30, docs = 90, logs = 30 }
+retention_days = { raw = 90, runs = 30, docs = 90, queries = 7, logs = 30 }
 
 github = {
   repository        = "example/smartsensor"

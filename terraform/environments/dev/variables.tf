@@ -54,6 +54,18 @@ variable "jobs" {
   }))
 }
 
+variable "optimized_tables" {
+  description = "Iceberg tables that AWS compacts and cleans; the deployment workflow names those that are there."
+  type        = list(string)
+  default     = []
+}
+
+variable "query_limit_gb" {
+  description = "Gigabytes that one query of Athena may scan."
+  type        = number
+  default     = 100
+}
+
 variable "lanes" {
   description = "Resources that go through extract and promote together."
   type        = map(list(string))
@@ -76,6 +88,7 @@ variable "limits" {
     refused_per_hour      = number
     quarantine_share      = number
     lag_minutes           = number
+    held_age_hours        = optional(number, 24)
   })
 }
 
@@ -92,12 +105,11 @@ variable "budget_usd" {
 variable "retention_days" {
   description = "Days after which objects expire, by kind, and logs."
   type = object({
-    raw        = number
-    quarantine = number
-    superseded = number
-    runs       = number
-    docs       = number
-    logs       = number
+    raw     = number
+    runs    = number
+    docs    = number
+    queries = number
+    logs    = number
   })
 }
 

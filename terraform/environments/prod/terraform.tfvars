@@ -35,12 +35,13 @@ limits = {
   refused_per_hour      = 300
   quarantine_share      = 0.01
   lag_minutes           = 180
+  held_age_hours        = 24
 }
 
 emails     = []
 budget_usd = 600
 
-retention_days = { raw = 730, quarantine = 365, superseded = 30, runs = 180, docs = 365, logs = 90 }
+retention_days = { raw = 730, runs = 180, docs = 365, queries = 14, logs = 90 }
 
 github = {
   repository        = "example/smartsensor"

@@ -7,7 +7,8 @@ mock_provider "aws" {
 
 variables {
   name               = "smartsensor-dev"
-  role_arns          = { for job in ["check", "extract", "promote"] : job => "arn:aws:iam::123456789012:role/${job}" }
+  database           = "smartsensor_dev"
+  role_arns          = { for job in ["check", "extract", "promote", "optimizer"] : job => "arn:aws:iam::123456789012:role/${job}" }
   bucket_names       = { raw = "b-raw-1", qualified = "b-qualified-1", state = "b-state-1", artifacts = "b-artifacts-1", docs = "b-docs-1" }
   kms_key_arn        = "arn:aws:kms:eu-central-1:123456789012:key/1"
   release            = "abc"
@@ -40,6 +41,11 @@ run "jobs" {
   }
 
   assert {
+    condition     = alltrue([for job in aws_glue_job.this : job.default_arguments["--SMARTSENSOR_DATABASE"] == "smartsensor_dev"])
+    error_message = "Jobs are told the database of the Iceberg tables."
+  }
+
+  assert {
     condition     = output.lake == "s3://b-{zone}-1"
     error_message = "The lake's root stands for a bucket of each zone."
   }
@@ -50,23 +56,82 @@ run "jobs" {
   }
 }
 
-run "tables_need_no_crawler" {
+run "raw_tables_need_no_crawler" {
   command = plan
 
   assert {
-    condition     = length(aws_glue_catalog_table.this) == 24
-    error_message = "Eight resources in three zones."
+    condition     = length(aws_glue_catalog_table.this) == 8 && alltrue([for name in keys(aws_glue_catalog_table.this) : startswith(name, "raw_")])
+    error_message = "Eight resources in raw; promotion makes the Iceberg tables of qualified and quarantine."
   }
 
   assert {
     condition = alltrue([for table in aws_glue_catalog_table.this :
-    lookup(table.parameters, "projection.enabled", "") == "true" if length(table.partition_keys) > 0])
+    lookup(table.parameters, "projection.enabled", "") == "true" && length(table.partition_keys) == 1])
     error_message = "Partitions are projected."
   }
 
   assert {
-    condition     = aws_glue_catalog_table.this["qualified_measurements"].parameters["storage.location.template"] == "s3://b-qualified-1/qualified/measurements/measured_date=$${measured_date}/"
+    condition     = aws_glue_catalog_table.this["raw_measurements"].parameters["storage.location.template"] == "s3://b-raw-1/raw/measurements/ingest_date=$${ingest_date}/"
     error_message = "Athena finds a day in its folder."
+  }
+
+  assert {
+    condition     = length(aws_glue_catalog_table_optimizer.this) == 0
+    error_message = "Before the first promotion there is no table to optimize."
+  }
+}
+
+run "tables_that_are_there_are_optimized" {
+  command = plan
+
+  variables {
+    optimized_tables = ["measurements", "quarantine_measurements"]
+  }
+
+  assert {
+    condition = toset(keys(aws_glue_catalog_table_optimizer.this)) == toset(flatten([for table in ["measurements", "quarantine_measurements"] :
+    [for type in ["compaction", "retention", "orphan_file_deletion"] : "${table}.${type}"]]))
+    error_message = "Three optimizers for each table."
+  }
+
+  assert {
+    condition     = alltrue([for one in aws_glue_catalog_table_optimizer.this : one.configuration[0].enabled && one.configuration[0].role_arn == "arn:aws:iam::123456789012:role/optimizer"])
+    error_message = "Optimizers run, as their own role."
+  }
+
+  assert {
+    condition = alltrue([for one in aws_glue_catalog_table_optimizer.this :
+      one.configuration[0].retention_configuration[0].iceberg_configuration[0].snapshot_retention_period_in_days >= 30 &&
+    one.configuration[0].retention_configuration[0].iceberg_configuration[0].number_of_snapshots_to_retain >= 10 if one.type == "retention"])
+    error_message = "Snapshots carry what promotion did last: they stay for 30 days, and ten at least."
+  }
+
+  assert {
+    condition = alltrue([for one in aws_glue_catalog_table_optimizer.this :
+    one.configuration[0].orphan_file_deletion_configuration[0].iceberg_configuration[0].orphan_file_retention_period_in_days * 24 * 60 >= 3 * 24 * 60 + max([for job in var.jobs : job.timeout_minutes]...) if one.type == "orphan_file_deletion"])
+    error_message = "What a promotion has staged and not committed yet must outlive the longest job by days."
+  }
+}
+
+run "athena_is_bounded" {
+  command = plan
+
+  variables {
+    query_limit_gb = 5
+  }
+
+  assert {
+    condition = alltrue([for one in aws_athena_workgroup.this.configuration :
+      one.enforce_workgroup_configuration && one.bytes_scanned_cutoff_per_query == 5 * pow(1024, 3) &&
+      one.engine_version[0].selected_engine_version == "Athena engine version 3" &&
+      one.result_configuration[0].output_location == "s3://b-state-1/athena/" &&
+    one.result_configuration[0].encryption_configuration[0].encryption_option == "SSE_KMS"])
+    error_message = "Nobody leaves the workgroup's settings: engine 3, a limit, results encrypted where they expire."
+  }
+
+  assert {
+    condition     = aws_athena_named_query.hours.database == "smartsensor_dev" && strcontains(aws_athena_named_query.hours.query, "FROM measurements")
+    error_message = "The saved query reads the qualified table of this database."
   }
 }
 

@@ -83,12 +83,14 @@ resource "aws_glue_job" "this" {
     max_concurrent_runs = each.value.at_once
   }
 
+  # No --datalake-formats: engines write plain Parquet, and pyiceberg commits it, here as on any machine.
   default_arguments = {
     "--notebook"                        = "${local.release}/glue_notebooks/${each.key}.ipynb"
     "--expectations"                    = "${local.release}/expectations/"
     "--time_limit_s"                    = tostring(each.value.timeout_minutes * 60 - 120) # ends itself first, and keeps its record
     "--SMARTSENSOR_LAKE"                = local.lake
     "--SMARTSENSOR_ENVIRONMENT"         = var.name
+    "--SMARTSENSOR_DATABASE"            = aws_glue_catalog_database.this.name # of the Iceberg tables
     "--SMARTSENSOR_ENGINE"              = each.value.engine
     "--SMARTSENSOR_API_URL"             = var.api.url
     "--SMARTSENSOR_API_SECRET"          = aws_secretsmanager_secret.api.arn

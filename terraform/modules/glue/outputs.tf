@@ -32,3 +32,8 @@ output "lake" {
   description = "Root of the lake, for SMARTSENSOR_LAKE; {zone} stands for raw, qualified, state or docs."
   value       = local.lake
 }
+
+output "workgroup" {
+  description = "Workgroup of Athena, for queries over the tables."
+  value       = aws_athena_workgroup.this.name
+}

@@ -3,8 +3,13 @@ variable "name" {
   type        = string
 }
 
+variable "database" {
+  description = "Database of the catalog; the module iam grants the jobs their rights on this name."
+  type        = string
+}
+
 variable "role_arns" {
-  description = "Role of each job: check, extract, promote; from the module iam."
+  description = "Role of each job: check, extract, promote; and of the optimizer; from the module iam."
   type        = map(string)
 }
 
@@ -41,6 +46,18 @@ variable "jobs" {
     at_once         = number
     engine          = string
   }))
+}
+
+variable "optimized_tables" {
+  description = "Iceberg tables that AWS compacts and cleans. Only tables that are there: the first promotion makes them, then the deployment workflow names them."
+  type        = list(string)
+  default     = []
+}
+
+variable "query_limit_gb" {
+  description = "Gigabytes that one query of the Athena workgroup may scan; a query beyond is cancelled."
+  type        = number
+  default     = 100
 }
 
 variable "log_retention_days" {

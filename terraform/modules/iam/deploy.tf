@@ -24,9 +24,10 @@ data "aws_iam_policy_document" "boundary" {
     sid = "Services"
     actions = [
       "glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun", "glue:GetConnection",
+      "glue:GetDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable",
       "states:StartExecution", "states:ListExecutions", "sns:Publish", "sqs:SendMessage", "secretsmanager:GetSecretValue",
       "kms:Decrypt", "kms:GenerateDataKey", "cloudwatch:PutMetricData",
-      "logs:CreateLogStream", "logs:PutLogEvents", "logs:AssociateKmsKey", "logs:CreateLogDelivery", "logs:GetLogDelivery",
+      "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:AssociateKmsKey", "logs:CreateLogDelivery", "logs:GetLogDelivery",
       "logs:UpdateLogDelivery", "logs:DeleteLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy",
       "logs:DescribeResourcePolicies", "logs:DescribeLogGroups",
       "xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets",
@@ -105,7 +106,7 @@ data "aws_iam_policy_document" "deploy" {
     sid     = "Roles"
     actions = ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"]
     resources = [
-      for suffix in concat(local.jobs, ["machine", "scheduler"]) : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"
+      for suffix in local.roles : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"
     ]
 
     condition {
@@ -115,25 +116,23 @@ data "aws_iam_policy_document" "deploy" {
     }
   }
 
-  # Not its own role, nor the boundary: those are a person's to change.
+  # Not its own role, nor the boundary, nor the readers' policy: those are a person's to change.
   statement {
-    sid     = "ReadAndTendRoles"
-    actions = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateRoleDescription"]
-    resources = concat(
-      [for suffix in concat(local.jobs, ["machine", "scheduler"]) : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"],
-    )
+    sid       = "ReadAndTendRoles"
+    actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateRoleDescription"]
+    resources = [for suffix in local.roles : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"]
   }
 
   statement {
     sid       = "ReadOwnRole"
     actions   = ["iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:GetPolicy", "iam:GetPolicyVersion", "iam:ListPolicyVersions"]
-    resources = ["arn:aws:iam::${var.account_id}:role/${var.name}-deploy", "arn:aws:iam::${var.account_id}:policy/${var.name}-boundary"]
+    resources = ["arn:aws:iam::${var.account_id}:role/${var.name}-deploy", "arn:aws:iam::${var.account_id}:policy/${var.name}-boundary", "arn:aws:iam::${var.account_id}:policy/${var.name}-reader"]
   }
 
   statement {
     sid       = "PassRoles"
     actions   = ["iam:PassRole"]
-    resources = [for suffix in concat(local.jobs, ["machine", "scheduler"]) : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"]
+    resources = [for suffix in local.roles : "arn:aws:iam::${var.account_id}:role/${var.name}-${suffix}"]
 
     condition {
       test     = "StringEquals"
@@ -144,13 +143,14 @@ data "aws_iam_policy_document" "deploy" {
 
   statement {
     sid     = "Named"
-    actions = ["glue:*", "states:*", "scheduler:*", "events:*", "sns:*", "sqs:*", "logs:*", "cloudwatch:*", "secretsmanager:*", "budgets:*"]
+    actions = ["glue:*", "states:*", "scheduler:*", "events:*", "sns:*", "sqs:*", "logs:*", "cloudwatch:*", "secretsmanager:*", "budgets:*", "athena:*"]
     resources = [
-      "arn:aws:glue:${var.region}:${var.account_id}:catalog",
+      local.arn.catalog,
       "arn:aws:glue:${var.region}:${var.account_id}:job/${var.name}-*",
       "arn:aws:glue:${var.region}:${var.account_id}:connection/${var.name}-*",
-      "arn:aws:glue:${var.region}:${var.account_id}:database/${replace(var.name, "-", "_")}",
-      "arn:aws:glue:${var.region}:${var.account_id}:table/${replace(var.name, "-", "_")}/*",
+      local.arn.database,
+      local.arn.tables,
+      local.arn.group,
       "arn:aws:states:${var.region}:${var.account_id}:stateMachine:${var.name}-*",
       "arn:aws:states:${var.region}:${var.account_id}:execution:${var.name}-*",
       "arn:aws:scheduler:${var.region}:${var.account_id}:schedule-group/${var.name}",

@@ -12,6 +12,7 @@ variables {
   name             = "smartsensor-dev"
   account_id       = "123456789012"
   region           = "eu-central-1"
+  database         = "smartsensor_dev"
   bucket_names     = { raw = "b-raw-1", qualified = "b-qualified-1", state = "b-state-1", artifacts = "b-artifacts-1", docs = "b-docs-1" }
   state_bucket_arn = "arn:aws:s3:::terraform"
   github           = { repository = "example/smartsensor", environment = "dev", oidc_provider_arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" }
@@ -57,6 +58,37 @@ run "who_may_write_where" {
     condition = alltrue(flatten([for text in values(output.job_policies) : [for one in jsondecode(text).Statement :
     alltrue([for arn in flatten([one.Resource]) : !strcontains(arn, "b-state-1/state/") || endswith(arn, "/state/budget/*") || endswith(arn, "/state/exports/*")]) if one.Sid == "DeleteObjects"]]))
     error_message = "No job removes a ledger or a publication."
+  }
+}
+
+run "tables_are_committed_by_promotion_only" {
+  command = plan
+
+  assert {
+    condition = alltrue([for job in ["check", "extract"] : alltrue([for one in jsondecode(output.job_policies[job]).Statement :
+    alltrue([for action in flatten([one.Action]) : !startswith(action, "glue:")])])])
+    error_message = "Check and extraction have no business in the catalog."
+  }
+
+  assert {
+    condition = jsonencode([for one in jsondecode(output.job_policies["promote"]).Statement : [sort(one.Action), sort(one.Resource)] if one.Sid == "CommitTables"]) == jsonencode([[
+      ["glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"],
+      ["arn:aws:glue:eu-central-1:123456789012:catalog", "arn:aws:glue:eu-central-1:123456789012:database/smartsensor_dev", "arn:aws:glue:eu-central-1:123456789012:table/smartsensor_dev/*"],
+    ]])
+    error_message = "Promotion makes and commits tables of this database; it drops none."
+  }
+
+  assert {
+    condition = toset(flatten([for one in jsondecode(data.aws_iam_policy_document.optimizer.json).Statement : one.Resource if one.Sid == "TendFiles"])) == toset([
+    "arn:aws:s3:::b-qualified-1/qualified/*", "arn:aws:s3:::b-qualified-1/quarantine/*"])
+    error_message = "Optimizers tend the files of Iceberg tables, and no others."
+  }
+
+  assert {
+    condition = alltrue(flatten([for one in jsondecode(data.aws_iam_policy_document.reader.json).Statement : [for action in flatten([one.Action]) :
+      can(regex(":(Get|List|BatchGet)|athena:(Start|Stop)QueryExecution|kms:", action)) || one.Resource == "arn:aws:s3:::b-state-1/athena/*"
+    ]]))
+    error_message = "Readers change nothing but the results of their queries."
   }
 }
 

@@ -15,10 +15,10 @@ locals {
       list   = ["raw/raw/*", "state/state/*", "state/runs/*"]
     }
     promote = {
-      read   = ["raw/raw/*", "qualified/*", "state/state/*", "state/runs/*", "docs/quality/*", "artifacts/*"]
-      write  = ["qualified/*", "state/state/*", "state/runs/*", "docs/quality/*"]
-      delete = ["qualified/*", "docs/quality/*"] # a move is a copy and a delete; versions are kept
-      list   = ["raw/raw/*", "qualified/*", "state/state/*", "state/runs/*", "docs/quality/*"]
+      read   = ["raw/raw/*", "qualified/qualified/*", "qualified/quarantine/*", "state/state/*", "state/runs/*", "docs/quality/*", "artifacts/*"]
+      write  = ["qualified/qualified/*", "qualified/quarantine/*", "state/state/*", "state/runs/*", "docs/quality/*"]
+      delete = ["qualified/qualified/*", "qualified/quarantine/*", "docs/quality/*"] # files that no snapshot names any more
+      list   = ["raw/raw/*", "qualified/qualified/*", "qualified/quarantine/*", "state/state/*", "state/runs/*", "docs/quality/*"]
     }
   }
 
@@ -81,6 +81,17 @@ data "aws_iam_policy_document" "job" {
         variable = "s3:prefix"
         values   = statement.value
       }
+    }
+  }
+
+  # Promotion makes and commits the Iceberg tables: what pyiceberg asks of the catalog, in this environment's database.
+  dynamic "statement" {
+    for_each = each.key == "promote" ? [1] : []
+
+    content {
+      sid       = "CommitTables"
+      actions   = ["glue:GetDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable"]
+      resources = [local.arn.catalog, local.arn.database, local.arn.tables]
     }
   }
 

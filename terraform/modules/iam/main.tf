@@ -2,7 +2,8 @@
 # and no module waits for another in a circle.
 
 locals {
-  jobs = ["check", "extract", "promote"]
+  jobs  = ["check", "extract", "promote"]
+  roles = concat(local.jobs, ["machine", "scheduler", "optimizer"]) # all but the deployment's
 
   arn = {
     jobs     = { for job in local.jobs : job => "arn:aws:glue:${var.region}:${var.account_id}:job/${var.name}-${job}" }
@@ -11,6 +12,10 @@ locals {
     queue    = "arn:aws:sqs:${var.region}:${var.account_id}:${var.name}-undelivered"
     secret   = "arn:aws:secretsmanager:${var.region}:${var.account_id}:secret:${var.name}/api-??????" # Secrets Manager adds six characters
     keys     = ["arn:aws:kms:${var.region}:${var.account_id}:key/*"]                                  # bounded by the alias, which is known before the key is made
+    catalog  = "arn:aws:glue:${var.region}:${var.account_id}:catalog"
+    database = "arn:aws:glue:${var.region}:${var.account_id}:database/${var.database}"
+    tables   = "arn:aws:glue:${var.region}:${var.account_id}:table/${var.database}/*"
+    group    = "arn:aws:athena:${var.region}:${var.account_id}:workgroup/${var.name}"
     job_logs = "arn:aws:logs:${var.region}:${var.account_id}:log-group:/smartsensor/${var.name}/*"
   }
 
@@ -20,7 +25,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "trust" {
-  for_each = { jobs = "glue", machine = "states", scheduler = "scheduler" }
+  for_each = { jobs = "glue", optimizer = "glue", machine = "states", scheduler = "scheduler" }
 
   statement {
     actions = ["sts:AssumeRole"]

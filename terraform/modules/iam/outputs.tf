@@ -1,5 +1,5 @@
 output "role_arns" {
-  description = "ARN of each role: check, extract, promote, machine, scheduler; once it has its policy."
+  description = "ARN of each role: check, extract, promote, machine, scheduler, optimizer; once it has its policy."
   value = merge(
     { for name, role in aws_iam_role.job : name => role.arn },
     { for name, role in aws_iam_role.service : name => role.arn },
@@ -10,6 +10,11 @@ output "role_arns" {
 output "deploy_role_arn" {
   description = "ARN of the role that the deployment workflow assumes; null where nobody may."
   value       = one(values(aws_iam_role.deploy)[*].arn)
+}
+
+output "reader_policy_arn" {
+  description = "ARN of the policy for people who query the tables."
+  value       = aws_iam_policy.reader.arn
 }
 
 output "kms_key_arn" {

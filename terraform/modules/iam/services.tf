@@ -83,6 +83,7 @@ resource "aws_iam_role" "service" {
   for_each = {
     machine   = "What the state machine of ${var.name} may do."
     scheduler = "What the schedules of ${var.name} may do."
+    optimizer = "What AWS may do to tend the Iceberg tables of ${var.name}."
   }
 
   name                 = "${var.name}-${each.key}"
@@ -95,6 +96,7 @@ resource "aws_iam_role_policy" "service" {
   for_each = {
     machine   = data.aws_iam_policy_document.machine.json
     scheduler = data.aws_iam_policy_document.scheduler.json
+    optimizer = data.aws_iam_policy_document.optimizer.json
   }
 
   name   = "service"

@@ -18,6 +18,11 @@ variable "bucket_names" {
   type        = map(string)
 }
 
+variable "database" {
+  description = "Database of the catalog: promotion makes its Iceberg tables there."
+  type        = string
+}
+
 variable "github" {
   description = "Who may deploy: repository (OWNER/NAME), its GitHub environment, and the account's OIDC provider for GitHub Actions. Null where nobody may."
   type = object({

@@ -12,6 +12,7 @@ locals {
     quarantine_share  = "None" # quarantined rows of those that a promotion read, 0 to 1
     gate_held         = "Count"
     watermark_lag_min = "None"
+    held_hours        = "None" # age of the oldest window that waits for a person's decision; 0: none waits
   }
 
   # One threshold each. What has no data is good, except for runs: silence is the worst of signs.
@@ -19,6 +20,7 @@ locals {
     requests-refused = { metric = "requests_refused", statistic = "Sum", period = 3600, above = var.limits.refused_per_hour, says = "The API refused many requests (429): lower the rate, or ask for more." }
     quarantine-share = { metric = "quarantine_share", statistic = "Maximum", period = 3600, above = var.limits.quarantine_share, says = "Many rows went to quarantine." }
     gate-held        = { metric = "gate_held", statistic = "Sum", period = 300, above = 0, says = "The gate held: a resource was not published." }
+    window-held      = { metric = "held_hours", statistic = "Maximum", period = 3600, above = var.limits.held_age_hours, says = "A window that the gate held waits for a decision." }
     watermark-lag    = { metric = "watermark_lag_min", statistic = "Maximum", period = 3600, above = var.limits.lag_minutes, says = "A watermark is far behind." }
   }
 
@@ -167,6 +169,7 @@ resource "aws_cloudwatch_dashboard" "this" {
         { title = "Rows", metrics = [for name in ["rows_landed", "rows_published", "rows_quarantined"] : [local.namespace, name]], stat = "Sum" },
         { title = "Requests", metrics = [for name in ["requests_sent", "requests_refused"] : [local.namespace, name]], stat = "Sum" },
         { title = "Share in quarantine, and gates that held", metrics = [for name in ["quarantine_share", "gate_held"] : [local.namespace, name]], stat = "Maximum" },
+        { title = "Age of the oldest held window, hours", metrics = [[local.namespace, "held_hours"]], stat = "Maximum" },
         { title = "Lag of watermarks, minutes", metrics = [[local.namespace, "watermark_lag_min"]], stat = "Maximum" },
         ] : {
         type       = "metric"

@@ -43,6 +43,15 @@ run "every_alarm_tells_somebody" {
   }
 }
 
+run "a_held_window_is_told_after_a_day" {
+  command = plan
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.job["window-held"].threshold == 24 && aws_cloudwatch_metric_alarm.job["window-held"].statistic == "Maximum"
+    error_message = "Unless a limit is given, a day."
+  }
+}
+
 run "a_budget_and_a_topic_of_our_own_key" {
   command = plan
 

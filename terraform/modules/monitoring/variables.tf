@@ -34,12 +34,13 @@ variable "queue_name" {
 }
 
 variable "limits" {
-  description = "When an alarm rings: hours without a run that succeeded, refused requests (429) an hour, share of rows in quarantine (0 to 1), minutes that a watermark may lag."
+  description = "When an alarm rings: hours without a run that succeeded, refused requests (429) an hour, share of rows in quarantine (0 to 1), minutes that a watermark may lag, hours that a held window may wait for a decision."
   type = object({
     hours_without_success = number
     refused_per_hour      = number
     quarantine_share      = number
     lag_minutes           = number
+    held_age_hours        = optional(number, 24)
   })
 
   validation {

@@ -2,19 +2,19 @@ locals {
   # What expires, by zone: id of the rule to prefix and days.
   expiring = {
     raw = { raw = { prefix = "raw/", days = var.retention_days.raw } }
-    # staged/ never expires: what is published and not moved yet lies there
-    qualified = {
-      quarantine = { prefix = "quarantine/", days = var.retention_days.quarantine }
-      superseded = { prefix = "superseded/", days = var.retention_days.superseded }
-    }
+    # Iceberg owns qualified/ and quarantine/: its snapshots say which files go. A rule by age would break tables.
+    qualified = {}
     # state/ itself is never expired
-    state     = { for prefix in ["runs", "spark"] : prefix => { prefix = "${prefix}/", days = var.retention_days.runs } }
+    state = merge(
+      { for prefix in ["runs", "spark"] : prefix => { prefix = "${prefix}/", days = var.retention_days.runs } },
+      { athena = { prefix = "athena/", days = var.retention_days.queries } },
+    )
     artifacts = {}
     docs      = { quality = { prefix = "quality/", days = var.retention_days.docs } }
   }
 
   # What is read seldom once it is old: zone to prefix.
-  cooling = { raw = "raw/", qualified = "quarantine/" }
+  cooling = { raw = "raw/" }
 }
 
 resource "aws_s3_bucket" "this" {

@@ -4,7 +4,7 @@ variables {
   bucket_names    = { raw = "x-raw-1", qualified = "x-qualified-1", state = "x-state-1", artifacts = "x-artifacts-1", docs = "x-docs-1" }
   bucket_policies = { raw = "{}", qualified = "{}", state = "{}", artifacts = "{}", docs = "{}" }
   kms_key_arn     = "arn:aws:kms:eu-central-1:123456789012:key/1"
-  retention_days  = { raw = 730, quarantine = 365, superseded = 30, runs = 180, docs = 90 }
+  retention_days  = { raw = 730, runs = 180, docs = 90, queries = 7 }
 }
 
 run "every_bucket_is_closed_versioned_and_encrypted" {
@@ -43,13 +43,14 @@ run "state_never_expires" {
 
   assert {
     condition = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this["state"].rule :
-    length(rule.expiration) == 0 || contains(["runs/", "spark/"], rule.filter[0].prefix)])
-    error_message = "Only records of runs may expire in the state bucket."
+    length(rule.expiration) == 0 || contains(["runs/", "spark/", "athena/"], rule.filter[0].prefix)])
+    error_message = "Only records of runs and results of queries may expire in the state bucket."
   }
 
   assert {
-    condition     = toset([for rule in aws_s3_bucket_lifecycle_configuration.this["qualified"].rule : rule.filter[0].prefix if length(rule.expiration) > 0]) == toset(["quarantine/", "superseded/"])
-    error_message = "What is published never expires: only quarantine and superseded files do."
+    condition = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this["qualified"].rule :
+    length(rule.expiration) == 0 && length(rule.transition) == 0])
+    error_message = "Iceberg owns its files: a rule that expires or moves them by age breaks tables."
   }
 }
 

@@ -20,13 +20,12 @@ variable "kms_key_arn" {
 }
 
 variable "retention_days" {
-  description = "Days after which objects expire, by kind. Raw is what a replay reads; superseded files are what a roll-back reads."
+  description = "Days after which objects expire, by kind. Raw is what a replay reads; queries are results of Athena. Files of qualified and quarantine are Iceberg's."
   type = object({
-    raw        = number
-    quarantine = number
-    superseded = number
-    runs       = number
-    docs       = number
+    raw     = number
+    runs    = number
+    docs    = number
+    queries = number
   })
 }
 
