@@ -120,7 +120,10 @@ def wrong(root: Path, truth: Truth, publications: int) -> list[str]:
     assert table is not None and aside is not None
     problems = []
     for place in (table, aside):
-        missing = [path for path in referenced(place) if not Path(path).exists()]
+        try:
+            missing = [path for path in referenced(place) if not Path(path).exists()]
+        except FileNotFoundError as error:
+            return [f"{place.name()[-1]} can't be read: {error}"]
         if missing:
             return [f"{len(missing)} files are gone that {place.name()[-1]} refers to"]
     problems += [difference(rows_by_polars(root), truth.good), difference(rows_by_polars(root, "quarantine_readings"), truth.bad)]
