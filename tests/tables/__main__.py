@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-PROOFS = ("readers", "kills", "races", "month")
+PROOFS = ("readers", "kills", "races", "month", "amplification", "sizes", "commits")
 
 
 def main() -> int:
