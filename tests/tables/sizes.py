@@ -27,11 +27,11 @@ PART = 500_000  # rows of a file of raw
 RAW = """
     SELECT 'm-' || lpad(k::VARCHAR, 10, '0') AS measurement_id, 's-' || (k * 7919 % 2000) AS sensor_id, 'a-' || (k % 500) AS asset_id,
         'p-' || (k % 20) AS plant_id, (k % 9)::BIGINT AS measurement_type_id, round(20 + 5 * sin(k), 3) AS value, 'good' AS quality_flag,
-        at AS measured_at, at + INTERVAL 2 SECOND AS received_at, at + INTERVAL (2 + r) SECOND AS updated_at, r AS revision,
+        moment AS measured_at, moment + INTERVAL 2 SECOND AS received_at, moment + to_seconds(2 + r) AS updated_at, r AS revision,
         NULL::VARCHAR AS _extra
     FROM (
         SELECT i - i // 20 AS k, CASE WHEN i % 20 = 19 THEN 2 ELSE 1 END::BIGINT AS r,
-            TIMESTAMPTZ '2026-11-01 00:00:00+00' + to_microseconds(((i - i // 20) * 2592000000000::HUGEINT // {rows})::BIGINT) AS at
+            TIMESTAMPTZ '2026-11-01 00:00:00+00' + to_microseconds(((i - i // 20) * 2592000000000::HUGEINT // {rows})::BIGINT) AS moment
         FROM range({begin}, {end}) t(i)
     )
 """  # a twentieth comes twice; thirty days
