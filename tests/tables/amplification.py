@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
-from processes import CONTEXT
+from processes import CONTEXT, Scale
 from synthetic import DAY0, Row, engine, land, promoted, reading, write_suite
 
 from smartsensor.lake.lake import Lake
@@ -14,8 +14,12 @@ from smartsensor.lake.tables import QUALIFIED, Tables, files
 
 EACH = 200  # rows an hour
 LATE = (0.0, 0.01, 0.05, 0.30)  # share of rows; half of them are new, half are revisions; of any of the days before
-STEPS = {True: 2, False: 4}  # cases
 GOAL = 2.0
+
+
+def steps(scale: Scale) -> int:
+    "Cases."
+    return 2 if scale.short else len(LATE)
 
 
 def hour_rows(chance: random.Random, hour: int, known: list[Row], late: float) -> list[Row]:
@@ -49,21 +53,24 @@ def life(root: Path, late: float, days: int) -> tuple[float, int]:
             table = tables.find(QUALIFIED, "readings")
             assert table is not None
             snapshot = table.metadata.current_snapshot()
-            assert snapshot is not None and snapshot.summary is not None
+            assert snapshot is not None
+            assert snapshot.summary is not None
             written += int(snapshot.summary.additional_properties.get("added-records", 0))
         return written / wanted, len(files(table))
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
-    days, cases = 1 if short else 30, (0.0, 0.30) if short else LATE
+    days, cases = 1 if scale.short else 30, (0.0, 0.30) if scale.short else LATE
     with ProcessPoolExecutor(2, mp_context=CONTEXT) as pool:
         each = [pool.submit(life, folder / str(late), late, days) for late in reversed(cases)]
         found = []
         for one in reversed(each):
             found.append(one.result())
             tick()
-    words = [f"{late:.0%} late {ratio:.2f} ({count:,} files)" for late, (ratio, count) in zip(cases, found, strict=True)]
+    words = [
+        f"{late:.0%} late {ratio:.2f} ({count:,} files)" for late, (ratio, count) in zip(cases, found, strict=True)
+    ]
     line = (
         f"amplification: rows written over rows new or changed, {days} days, a promotion an hour, {EACH} rows each: {', '.join(words)}; "
         f"goal {GOAL:g} in order"

@@ -1,6 +1,5 @@
 """Is a commit as fast after a thousand as after ten, with the expiry that each promotion does; and how long does planning take?"""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -9,19 +8,33 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from processes import Scale
 from pyiceberg.expressions import And
 from synthetic import DAY0, READINGS, reading
 
 from smartsensor.jobs.promote import KEEP_FOR, KEEP_VERSIONS
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.tables import (
-    QUALIFIED, Partitioning, Tables, Version, between, commit, expirable, expire, files, next_version, table_key,
+    QUALIFIED,
+    Partitioning,
+    Tables,
+    Version,
+    between,
+    commit,
+    expirable,
+    expire,
+    files,
+    next_version,
+    table_key,
 )  # fmt: skip
 
 DAYS = Partitioning("measured_at", "day", "measured_date")
-STEPS = {True: 20, False: 1000 if not os.environ.get("LARGE") else 10_000}  # commits
-FILES = {True: 200, False: 20_000}
 GOAL = 2.0
+
+
+def steps(scale: Scale) -> int:
+    "Commits."
+    return 20 if scale.short else 10_000 if scale.large else 1000
 
 
 def committed(tables: Tables, pattern: bytes, number: int) -> float:
@@ -62,22 +75,23 @@ def planned(folder: Path, number: int) -> tuple[float, float, int]:
     return whole, time.perf_counter() - began - whole, some
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
     tables = Tables(Lake(str(folder / "commits")))
     tables.ensure(QUALIFIED, "readings", READINGS.raw_schema, DAYS)
     row = pa.Table.from_pylist([reading("r-1", 1, 1, DAY0, 1.0)], READINGS.raw_schema)
     pq.write_table(row, folder / "pattern.parquet")
     pattern, seconds = (folder / "pattern.parquet").read_bytes(), list[float]()
-    for number in range(STEPS[short]):
+    for number in range(steps(scale)):
         seconds.append(committed(tables, pattern, number))
         tick()
-    whole, some, count = planned(folder / "files", FILES[short])
+    number_of_files = 200 if scale.short else 20_000
+    whole, some, count = planned(folder / "files", number_of_files)
     milestones = {at: statistics.median(seconds[at - 10 : at]) for at in (10, 100, 1000, 10_000) if at <= len(seconds)}
     ratio = statistics.median(seconds[-10:]) / milestones[10]
     words = ", ".join(f"{1000 * value:.0f} ms at {at:,}" for at, value in milestones.items())
     line = (
         f"commits: a commit with its expiry takes {words} (the last ten {ratio:.1f} times the first; goal {GOAL:g}); "
-        f"planning {FILES[short]:,} files {whole:.1f} s, those of one key ({count:,}) {some:.1f} s"
+        f"planning {number_of_files:,} files {whole:.1f} s, those of one key ({count:,}) {some:.1f} s"
     )
-    return line, [f"commits get slower: {ratio:.1f} times"] if ratio > GOAL and not short else []
+    return line, [f"commits get slower: {ratio:.1f} times"] if ratio > GOAL and not scale.short else []

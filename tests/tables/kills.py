@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from processes import CONTEXT
+from processes import CONTEXT, Scale
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from synthetic import Truth, difference, engine, generation_rows, land, promoted, rows_by_polars, write_suite
@@ -96,7 +96,13 @@ NOTHING = Fault("", 0)
 
 def trial(folder: Path, first: Fault, second: Fault) -> tuple[list[dict[str, int]], list[str], int]:
     "Promote two generations, each with a fault and then again without: steps that were reached, problems, processes killed."
-    root, truth, steps, killed, problems = Path(mkdtemp(dir=folder)), Truth.empty(), list[dict[str, int]](), 0, list[str]()
+    root, truth, steps, killed, problems = (
+        Path(mkdtemp(dir=folder)),
+        Truth.empty(),
+        list[dict[str, int]](),
+        0,
+        list[str](),
+    )
     write_suite(root / "suites", "readings")
     lake = Lake(str(root))
     for generation, fault in ((1, first), (2, second)):
@@ -117,7 +123,8 @@ def wrong(root: Path, truth: Truth, publications: int) -> list[str]:
     "What is not as it must be in a lake, in words."
     tables = Tables(Lake(str(root)))
     table, aside = tables.find(QUALIFIED, "readings"), tables.find(QUARANTINE, "readings")
-    assert table is not None and aside is not None
+    assert table is not None
+    assert aside is not None
     problems = []
     for place in (table, aside):
         try:
@@ -126,11 +133,13 @@ def wrong(root: Path, truth: Truth, publications: int) -> list[str]:
             return [f"{place.name()[-1]} can't be read: {error}"]
         if missing:
             return [f"{len(missing)} files are gone that {place.name()[-1]} refers to"]
-    problems += [difference(rows_by_polars(root), truth.good), difference(rows_by_polars(root, "quarantine_readings"), truth.bad)]
+    problems += [
+        difference(rows_by_polars(root), truth.good),
+        difference(rows_by_polars(root, "quarantine_readings"), truth.bad),
+    ]
     if current(table).number != publications or len(versions(table)) != publications:
         problems.append(f"{len(versions(table))} versions of {publications} publications")
     return [one for one in problems if one]
-
 
 
 def faults(steps: dict[str, int]) -> list[Fault]:
@@ -145,15 +154,21 @@ def faults(steps: dict[str, int]) -> list[Fault]:
     return kills + lost
 
 
-STEPS = {True: 12, False: 90}
+def _kills(pair: tuple[Fault, Fault]) -> bool:
+    return all(fault.kind == "killed" for fault in pair)
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def steps(scale: Scale) -> int:
+    "Trials, about."
+    return 8 if scale.short else 90
+
+
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
     (first, second), problems, _ = trial(folder, NOTHING, NOTHING)
     work = [(fault, NOTHING) for fault in faults(first)] + [(NOTHING, fault) for fault in faults(second)]
-    if short:  # the lost answers, and some kills
-        work = [one for one in work if "killed" != max(one, key=lambda fault: fault.at).kind] + work[:: len(work) // 4]
+    if scale.short:  # the lost answers, and some kills
+        work = [one for one in work if not _kills(one)][::3] + [one for one in work if _kills(one)][:: len(work) // 4]
     killed = 0
 
     def one(pair: tuple[Fault, Fault]) -> tuple[list[dict[str, int]], list[str], int]:
@@ -165,7 +180,7 @@ def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, lis
         for _, said, dead in pool.map(one, work):
             problems += said
             killed += dead
-    wanted = sum("killed" == max(pair, key=lambda fault: fault.at).kind for pair in work)
+    wanted = sum(map(_kills, work))
     if killed != wanted:
         problems.append(f"{killed} of {wanted} processes were killed")
     line = (

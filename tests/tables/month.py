@@ -6,15 +6,31 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from processes import Scale
 from synthetic import (
-    DAY0, READINGS, WIDER, Row, Truth, difference, engine, land, promoted, reading, rows_by_polars, write_suite,
+    DAY0,
+    READINGS,
+    WIDER,
+    Row,
+    Truth,
+    difference,
+    engine,
+    land,
+    promoted,
+    reading,
+    rows_by_polars,
+    write_suite,
 )  # fmt: skip
 
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.tables import QUALIFIED, Tables, current, rollback
 
 SEED, EACH, A_DAY = 3, 40, 6  # rows of a window; windows a day
-STEPS = {True: 4, False: 30}  # days
+
+
+def steps(scale: Scale) -> int:
+    "Days."
+    return 4 if scale.short else 30
 
 
 def window_rows(chance: random.Random, number: int, day: int, known: list[Row], wide: bool) -> tuple[list[Row], int]:
@@ -33,9 +49,9 @@ def window_rows(chance: random.Random, number: int, day: int, known: list[Row], 
     return rows + chance.sample(known, min(4, len(known))), late
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
-    root, chance, days = folder / "lake", random.Random(SEED), STEPS[short]
+    root, chance, days = folder / "lake", random.Random(SEED), steps(scale)
     write_suite(root / "suites", "readings")
     lake, truth, problems = Lake(str(root)), Truth.empty(), list[str]()
     versions: dict[int, Truth] = {}  # the newest of them
@@ -63,7 +79,7 @@ def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, lis
                 done = promoted(lake, opened, number, resource=resource)
                 publications += done.outcome == "published"
                 versions = {**dict([*versions.items()][-4:]), done.version: copy.deepcopy(truth)}
-            if day % 5 == 2 or short and day == 2:
+            if day % 5 == 2:
                 rollbacks += 1
                 problems += _rolled_back(root, lake, versions, names)
                 done = promoted(lake, opened, number, resource=resource)  # what the rollback took is due again

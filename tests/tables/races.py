@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kills import wrong
-from processes import CONTEXT
+from processes import CONTEXT, Scale
 from synthetic import Truth, engine, generation_rows, land, promoted, write_suite
 
 from smartsensor.lake.lake import Lake
@@ -57,14 +57,23 @@ def race(root: Path, promoters: int, generations: int, tick: Callable[[], None])
     return published, sum(number for _, number in found), wrong(root, truth, published)
 
 
-STEPS = {True: 10, False: 80}
+def steps(scale: Scale) -> int:
+    "Windows, of both races."
+    return 8 if scale.short else 80
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
-    each, problems, words = STEPS[short] // 2, list[str](), []
-    for promoters in (2, 8 if not short else 3):
+    each, problems, words = steps(scale) // 2, list[str](), []
+    for promoters in (2, 8 if not scale.short else 3):
         published, gave_up, said = race(folder / str(promoters), promoters, each, tick)
         problems += [f"{promoters} promoters: {one}" for one in said]
-        words.append(f"{promoters} promoters {published} publications of {each} windows ({gave_up} gave up after 10 conflicts)")
-    return f"races: {', '.join(words)}: {len(problems)} faults, nothing lost, nothing doubled" if not problems else f"races: {', '.join(words)}: {len(problems)} faults", problems
+        words.append(
+            f"{promoters} promoters {published} publications of {each} windows ({gave_up} gave up after 10 conflicts)"
+        )
+    return (
+        f"races: {', '.join(words)}: {len(problems)} faults, nothing lost, nothing doubled"
+        if not problems
+        else f"races: {', '.join(words)}: {len(problems)} faults",
+        problems,
+    )

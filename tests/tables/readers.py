@@ -1,6 +1,5 @@
 """DuckDB, Polars and pyiceberg read a table while it is published again and again and its writer is killed."""
 
-import glob
 import os
 import random
 import time
@@ -10,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from processes import CONTEXT
+from processes import CONTEXT, Scale
 from synthetic import (
-    MARKERS, Truth, difference, engine, generation_rows, land, metadata_of, promoted, rows_by_polars, write_suite,
+    MARKERS,
+    Truth,
+    difference,
+    engine,
+    generation_rows,
+    land,
+    metadata_of,
+    promoted,
+    rows_by_polars,
+    write_suite,
 )  # fmt: skip
 
 from smartsensor.lake.lake import Lake
@@ -27,12 +35,16 @@ Seen = tuple[int, int, int, float, int, int, int]  # rows, keys, sum of revision
 
 def duckdb_with_iceberg(folder: Path) -> duckdb.DuckDBPyConnection:
     "DuckDB with the extensions that stand in the environment, so that nothing is downloaded."
-    site = os.path.dirname(os.path.dirname(duckdb.__file__))
+    site = Path(duckdb.__file__).parent.parent
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"extension_directory": str(folder / "extensions"), "autoinstall_known_extensions": "false", "threads": "1"}
+    config = {
+        "extension_directory": str(folder / "extensions"),
+        "autoinstall_known_extensions": "false",
+        "threads": "1",
+    }
     connection = duckdb.connect(config=config)
     for name in ("avro", "iceberg"):
-        (file,) = glob.glob(f"{site}/duckdb_extension_{name}/**/*.duckdb_extension", recursive=True)
+        (file,) = (site / f"duckdb_extension_{name}").rglob("*.duckdb_extension")
         connection.execute(f"INSTALL '{file}'; LOAD {name}")
     return connection
 
@@ -114,7 +126,7 @@ class Writer:
             self.process.join()
             self.kills += 1
             self._start()
-            return self.promote(generation, None)
+            self.ours.send(generation)
         self.ours.recv()
 
     def end(self) -> None:
@@ -139,7 +151,9 @@ def watch(folder: Path, publications: int, kill_each: float, seed: int, tick: Ca
     write_suite(root / "suites", "readings")
     lake, truth, expected = Lake(str(root)), Truth.empty(), dict[int, tuple[int, int, float]]()
     stop, told, chance = CONTEXT.Event(), CONTEXT.Queue(), random.Random(seed)
-    readers = [CONTEXT.Process(target=read_on, args=(name, root, folder / name, stop, told), daemon=True) for name in READERS]
+    readers = [
+        CONTEXT.Process(target=read_on, args=(name, root, folder / name, stop, told), daemon=True) for name in READERS
+    ]
     for one in readers:
         one.start()
     writer, usual = Writer(root), 1.0
@@ -183,18 +197,23 @@ def _final(root: Path, truth: Truth, publications: int) -> list[str]:
     table = Tables(Lake(str(root))).find(QUALIFIED, "readings")
     assert table is not None
     newest = current(table)
-    problems = [difference(rows_by_polars(root), truth.good), difference(rows_by_polars(root, "quarantine_readings"), truth.bad)]
+    problems = [
+        difference(rows_by_polars(root), truth.good),
+        difference(rows_by_polars(root, "quarantine_readings"), truth.bad),
+    ]
     if newest.number != publications:
         problems.append(f"{newest.number} versions of {publications} publications")
     return [one for one in problems if one]
 
 
-STEPS = {True: 15, False: 500}  # publications; True: the short form
+def steps(scale: Scale) -> int:
+    "Publications."
+    return 12 if scale.short else 500
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
-    seen = watch(folder, STEPS[short], 0.2, 7, tick)
+    seen = watch(folder, steps(scale), 0.2, 7, tick)
     reads = ", ".join(f"{name} {count:,}" for name, count in seen.reads.items())
     line = (
         f"readers: {seen.publications} publications, writer killed {seen.kills} times, {sum(seen.reads.values()):,} reads ({reads}): "

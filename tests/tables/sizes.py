@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+from processes import Scale
 from synthetic import DAY0, SqlGate, engine, land_files, run_id, write_suite
 
 from smartsensor.jobs.promote import promote
@@ -20,9 +21,6 @@ from smartsensor.source.resources import MEASUREMENTS
 from smartsensor.windows import Window
 
 GOAL, ROUNDS = 1.3, 3
-MILLIONS = {True: (0.05,), False: (1, 5, 20) if os.environ.get("LARGE") else (1, 5)}
-SPARK = bool(os.environ.get("SPARK"))  # once, the same promotion on Spark
-STEPS = {short: len(sizes) * (2 * ROUNDS + SPARK) for short, sizes in MILLIONS.items()}
 PART = 500_000  # rows of a file of raw
 RAW = """
     SELECT 'm-' || lpad(k::VARCHAR, 10, '0') AS measurement_id, 's-' || (k * 7919 % 2000) AS sensor_id, 'a-' || (k % 500) AS asset_id,
@@ -35,6 +33,20 @@ RAW = """
         FROM range({begin}, {end}) t(i)
     )
 """  # a twentieth comes twice; thirty days
+
+
+def sizes(scale: Scale) -> tuple[float, ...]:
+    "Million rows."
+    return (0.02,) if scale.short else (1, 5, 20) if scale.large else (1, 5)
+
+
+def rounds(scale: Scale) -> int:
+    return 1 if scale.short else ROUNDS
+
+
+def steps(scale: Scale) -> int:
+    "Processes."
+    return len(sizes(scale)) * (2 * rounds(scale) + scale.spark)
 
 
 def land_rows(root: Path, rows: int) -> None:
@@ -73,7 +85,9 @@ def ours(root: Path, name: str) -> dict[str, float]:
 def bare(root: Path) -> dict[str, float]:
     "The latest revision of each key, sorted, in partitions: one statement."
     began = time.perf_counter()
-    with duckdb.connect(str(root / "bare.duckdb"), config={"threads": "2", "preserve_insertion_order": "false"}) as connection:
+    with duckdb.connect(
+        str(root / "bare.duckdb"), config={"threads": "2", "preserve_insertion_order": "false"}
+    ) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         rows = connection.execute(
             f"COPY (SELECT * EXCLUDE (n), CAST(measured_at AS DATE) AS measured_date FROM (SELECT *, row_number() OVER "
@@ -87,8 +101,11 @@ def bare(root: Path) -> dict[str, float]:
 
 def measured(what: str, root: Path) -> dict[str, float]:
     "One promotion in its own process: seconds without imports, MB at its peak."
-    child = subprocess.Popen([sys.executable, __file__, what, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None and child.stderr is not None
+    child = subprocess.Popen(
+        [sys.executable, __file__, what, str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
     said, error = child.stdout.read(), child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -98,30 +115,37 @@ def measured(what: str, root: Path) -> dict[str, float]:
     return {**json.loads(said), "rss": usage.ru_maxrss / 1024}
 
 
-def prove(folder: Path, short: bool, tick: Callable[[], None]) -> tuple[str, list[str]]:
+def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
     "One line, and what falls short."
     words, problems = list[str](), list[str]()
-    for millions in MILLIONS[short]:
+    for millions in sizes(scale):
         times: dict[str, list[dict[str, float]]] = {"bare": [], "duckdb": [], "spark": []}
-        for at in range(ROUNDS):
-            with tempfile.TemporaryDirectory(dir=folder) as root:  # a lake for each: a table that is there would be compared with
+        for at in range(rounds(scale)):
+            with tempfile.TemporaryDirectory(
+                dir=folder
+            ) as root:  # a lake for each: a table that is there would be compared with
                 land_rows(Path(root), int(millions * 1_000_000))
                 order = ("bare", "duckdb") if at % 2 else ("duckdb", "bare")
                 for what in order:
                     times[what].append(measured(what, Path(root)))
                     tick()
-        if SPARK:
+        if scale.spark:
             with tempfile.TemporaryDirectory(dir=folder) as root:
                 land_rows(Path(root), int(millions * 1_000_000))
                 times["spark"].append(measured("spark", Path(root)))
                 tick()
-        seconds, rss = ({what: statistics.median(one[unit] for one in runs) for what, runs in times.items() if runs} for unit in ("seconds", "rss"))
-        ratio = seconds["duckdb"] / seconds["bare"]
+        seconds, rss = (
+            {what: statistics.median(one[unit] for one in runs) for what, runs in times.items() if runs}
+            for unit in ("seconds", "rss")
+        )
+        ratio = statistics.median(
+            one["seconds"] / other["seconds"] for one, other in zip(times["duckdb"], times["bare"], strict=True)
+        )
         if len({one["rows"] for runs in times.values() for one in runs}) != 1:
             problems.append(f"{millions} million rows: the engines count differently: {times}")
-        if ratio > GOAL and not short:
+        if ratio > GOAL and not scale.short:
             problems.append(f"{millions} million rows: {ratio:.2f} times bare DuckDB")
-        spark = f", on Spark {seconds['spark']:.1f} s" if SPARK else ""
+        spark = f", on Spark {seconds['spark']:.1f} s" if scale.spark else ""
         words.append(
             f"{millions:g} M rows {seconds['duckdb']:.1f} s and {rss['duckdb']:,.0f} MB, bare DuckDB {seconds['bare']:.1f} s and "
             f"{rss['bare']:,.0f} MB: {ratio:.2f} times{spark}"

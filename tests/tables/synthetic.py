@@ -204,12 +204,18 @@ def generation_rows(seed: int, generation: int, known: Mapping[str, Row]) -> lis
     today = DAY0 + timedelta(days=5 + generation // 50)
     rows = [
         reading(
-            f"marker-{at}", generation, generation, DAY0 + timedelta(days=(at + generation * (at % 3 == 0)) % 5), float(at)
+            f"marker-{at}",
+            generation,
+            generation,
+            DAY0 + timedelta(days=(at + generation * (at % 3 == 0)) % 5),
+            float(at),
         )
         for at in range(MARKERS)
     ]
     for at in range(FRESH):
-        rows.append(reading(f"r-{generation}-{at}", generation, 1, today + timedelta(seconds=at), chance.randrange(1000)))
+        rows.append(
+            reading(f"r-{generation}-{at}", generation, 1, today + timedelta(seconds=at), chance.randrange(1000))
+        )
     others = [row for name, row in known.items() if not name.startswith("marker")]
     for old in chance.sample(others, min(3, len(others))):  # late revisions: one keeps its day, two may move
         moved = old["measured_at"] + timedelta(days=chance.randrange(3) - 1)
@@ -229,7 +235,9 @@ def metadata_of(root: Path, table: str = "readings") -> str | None:
         return None
     with closing(sqlite3.connect(root / "catalog.db", timeout=60)) as catalog:
         try:
-            row = catalog.execute("SELECT metadata_location FROM iceberg_tables WHERE table_name = ?", [table]).fetchone()
+            row = catalog.execute(
+                "SELECT metadata_location FROM iceberg_tables WHERE table_name = ?", [table]
+            ).fetchone()
         except sqlite3.OperationalError:  # no table has been made
             return None
     return str(row[0]) if row else None
