@@ -18,6 +18,7 @@ takes_test := ONLY
 takes_house := WRITE
 takes_bench := ROWS ROUNDS
 takes_kills := KILLS
+takes_tables := ONLY LARGE SPARK
 takes_rehearse := FAULTS
 takes_dist := CHECK
 takes_spark := WINDOWS KEEP
@@ -26,9 +27,9 @@ taken   := PYTHON $(foreach target,$(MAKECMDGOALS),$(takes_$(target)))
 given   := $(foreach name,LAKE ENGINE DAYS RESET $(filter-out MAKE% -%,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 useless := $(sort $(filter-out $(taken),$(given)))
 $(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
-$(foreach name,RESET CHECK UPDATE WRITE,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
+$(foreach name,RESET CHECK UPDATE WRITE LARGE SPARK,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
 
-.PHONY: help run docs lab test house bench kills faults late races dist spark spark41 rehearse prepare readme hooks lock
+.PHONY: help run docs lab test house bench tables kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,11 @@ kills: ## Kill runs at random points and compare with one that was never killed 
 	@$(environment) test
 	@$(bin)/python tests/kills/kills.py $(if $(KILLS),--kills $(KILLS))
 	@$(bin)/python tests/kills/exports_kills.py
+
+tables: ## Prove what the tables promise: readers beside a killed writer, races, a month, sizes (ONLY="readers kills", LARGE=1, SPARK=1)
+	@$(environment) test
+	@$(bin)/python tests/tables $(if $(ONLY),--only $(ONLY)) $(if $(filter 1 yes true,$(LARGE)),--large) \
+	    $(if $(filter 1 yes true,$(SPARK)),--spark)
 
 faults: ## Every fault of an export against every format
 	@$(environment) test

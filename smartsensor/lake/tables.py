@@ -382,6 +382,10 @@ def between(column: str, low: Any, high: Any) -> BooleanExpression:
 class _Replace(_OverwriteFiles):
     """An overwrite that merges small manifests, as appends do: without it their number grows with the history."""
 
+    def _refresh_for_retry(self) -> None:
+        "Called when a commit was refused and has not landed: what it replaces was planned on an older version."
+        raise CommitFailedException("another commit came first")
+
     def _process_manifests(self, manifests: list[Any]) -> list[Any]:
         properties = self._transaction.table_metadata.properties
         manager = _ManifestMergeManager(
@@ -398,6 +402,11 @@ def next_version(table: Table) -> int:
     return max((version.number for version in (*versions(table), current(table))), default=0) + 1
 
 
+# pyiceberg removes the manifests of a commit that was refused, and looks only before a retry whether it has landed all the same
+# (an answer was lost, and the client sent the commit again)
+_LOOK_ONCE = {"commit.retry.num-retries": "1", "commit.retry.min-wait-ms": "0"}
+
+
 def commit(
     table: Table,  # as it was loaded when the change was planned
     version: Version,  # that the commit makes
@@ -407,7 +416,7 @@ def commit(
 ) -> Version:  # as it stands in the table; Conflict when another commit came first
     "Replace files of a table by others, in one commit. What it names is on disk before it."
     sync_files(added)
-    name, once = ".".join(table.name()), {**table.metadata.properties, "commit.retry.num-retries": "0"}
+    name, once = ".".join(table.name()), {**table.metadata.properties, **_LOOK_ONCE}
     base = table.metadata.model_copy(update={"properties": once})
     planned = Table(table.name(), base, table.metadata_location, table.io, table.catalog)
     try:

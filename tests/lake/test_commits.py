@@ -1,0 +1,56 @@
+"""Commits whose answers are lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException
+
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.store import Conflict
+from smartsensor.lake.tables import QUALIFIED, Tables, Version, commit, table_key, versions
+
+SCHEMA = pa.schema([("sensor_id", pa.string())])
+
+
+def staged(lake: Lake, name: str) -> str:
+    path = Path(lake.uri(f"{table_key(QUALIFIED, 'sensors')}/data/{name}.parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"sensor_id": [name]}), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("answer", [CommitFailedException("sent twice"), OSError("connection lost")])
+def test_a_commit_that_landed_and_was_answered_by_an_error_has_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    lake = Lake(str(tmp_path))
+    table = Tables(lake).ensure(QUALIFIED, "sensors", SCHEMA, None)
+    land, answers = SqlCatalog.commit_table, [answer]
+
+    def lost(*arguments: Any, **more: Any) -> Any:
+        said = land(*arguments, **more)
+        if answers:
+            raise answers.pop()
+        return said
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", lost)
+    assert commit(table, Version(1, run="r", attempt="a"), [staged(lake, "one")]).number == 1
+    found = Tables(lake).find(QUALIFIED, "sensors")
+    assert found is not None
+    assert found.scan().to_arrow()["sensor_id"].to_pylist() == ["one"], "its manifests are there"
+
+
+def test_a_commit_that_was_planned_on_an_older_version_does_not_land(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    tables = Tables(lake)
+    ours, theirs = (tables.ensure(QUALIFIED, "sensors", SCHEMA, None) for _ in range(2))
+    commit(theirs, Version(1, run="r", attempt="a"), [staged(lake, "one")])
+    with pytest.raises(Conflict, match="changed by another run"):
+        commit(ours, Version(1, run="r", attempt="b"), [staged(lake, "two")])
+    found = tables.find(QUALIFIED, "sensors")
+    assert found is not None
+    assert [one.attempt for one in versions(found)] == ["a"]
