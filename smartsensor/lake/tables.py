@@ -42,7 +42,8 @@ from pyiceberg.transforms import parse_transform
 from sqlalchemy.exc import SQLAlchemyError
 
 from .lake import Lake
-from .store import Conflict, LakeError, NotFound, sync_path
+from .relocate import register_here
+from .store import Conflict, LakeError, NotFound, file_errors, sync_path
 
 # %% ../../nbs/lake/21_tables.ipynb #bc51f888
 QUALIFIED, QUARANTINE = "qualified", "quarantine"
@@ -96,6 +97,7 @@ class _SyncedStream:
     def close(self) -> None:
         self._stream.close()
         sync_path(self._path)
+        sync_path(self._path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -255,12 +257,16 @@ class Tables:
         return os.environ.get("SMARTSENSOR_DATABASE", "smartsensor")
 
     def find(self, zone: str, resource: str) -> Table | None:
-        "A table; None before the first promotion."
-        if isinstance(self.catalog, SqlCatalog) and not self.lake.list(f"{table_key(zone, resource)}/metadata"):
-            return None
+        "A table; None before the first promotion. One whose lake was moved, or whose catalog was lost, is registered here."
+        location, name = table_location(self.lake, zone, resource), table_name(zone, resource)
         with catalog_errors(f"{zone} of {resource}"):
+            if isinstance(self.catalog, SqlCatalog) and location.startswith("file://"):
+                own = self.catalog.engine.url.database == self.lake.uri("catalog.db")
+                with file_errors(Path(location.removeprefix("file://")), True):
+                    if not register_here(self.catalog, self.database, name, location, own):
+                        return None
             try:
-                return self.catalog.load_table((self.database, table_name(zone, resource)))
+                return self.catalog.load_table((self.database, name))
             except NoSuchTableError:
                 return None
 
@@ -285,6 +291,16 @@ class Tables:
             return self.catalog.load_table(identifier)
 
 # %% ../../nbs/lake/21_tables.ipynb #7b66499e
+_DAMAGED = "move catalog.db, catalog.db-wal and catalog.db-shm away, and the next command registers the tables anew from their own files"
+_CATALOG_ADVICE = {
+    "locked": "another process has held it for a minute: run again",
+    "not a database": _DAMAGED,
+    "malformed": _DAMAGED,
+    "readonly": "the lake is read-only: mount it for writing",
+    "full": "the disk is full: free some space; what was committed before is whole",
+}
+
+
 @contextmanager
 def catalog_errors(what: str) -> Iterator[None]:
     "LakeError, with advice, for what a catalog raises."
@@ -292,10 +308,9 @@ def catalog_errors(what: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", error))
-        advice = (
-            "another process has held it for a minute: run again"
-            if "locked" in reason
-            else "is it on a local disk, and may this user write it?"
+        advice = next(
+            (advice for sign, advice in _CATALOG_ADVICE.items() if sign in reason),
+            "is it on a local disk, and may this user write it?",
         )
         raise LakeError(f"{what}: the catalog can't be used ({reason}): {advice}") from error
 
