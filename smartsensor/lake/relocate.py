@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Move', 'missing_files', 'rewrite', 'register_here']
 
-# %% ../../nbs/lake/21_relocate.ipynb #874cb96f
+# %% ../../nbs/lake/21_relocate.ipynb #7b7c16f2
 import io
 import json
 import os
@@ -25,7 +25,7 @@ from sqlalchemy import select, update
 
 from .store import LakeError, sync_path
 
-# %% ../../nbs/lake/21_relocate.ipynb #41152d1f
+# %% ../../nbs/lake/21_relocate.ipynb #c4ac0f54
 @dataclass(frozen=True)
 class Move:
     """A table that lay in one folder and lies in another."""
@@ -56,7 +56,7 @@ class Move:
             return self.address(value)
         return value
 
-# %% ../../nbs/lake/21_relocate.ipynb #1d154cb8
+# %% ../../nbs/lake/21_relocate.ipynb #4e75b0da
 def _read_avro(path: Path) -> tuple[Any, list[Any]]:
     "An Avro file, which knows schema and keys, and its records."
     try:
@@ -85,7 +85,7 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
 
-# %% ../../nbs/lake/21_relocate.ipynb #00d2e024
+# %% ../../nbs/lake/21_relocate.ipynb #12d20000
 def _manifests_of(document: dict[str, Any], move: Move) -> Iterator[Path]:
     "The manifests of all kept snapshots, each once."
     lists = [snapshot["manifest-list"] for snapshot in document.get("snapshots", ())]
@@ -102,7 +102,7 @@ def missing_files(document: dict[str, Any], move: Move) -> list[str]:
                 found.add(move.path(entry["data_file"]["file_path"]))
     return sorted(path for path in found if not Path(path).exists())
 
-# %% ../../nbs/lake/21_relocate.ipynb #ed143b44
+# %% ../../nbs/lake/21_relocate.ipynb #90dcc5bb
 def rewrite(
     document: dict[str, Any],  # of a metadata.json
     move: Move,
@@ -145,7 +145,7 @@ def _moved_manifest(
     address, length = done[old]
     return {**record, "manifest_path": address, "manifest_length": length}
 
-# %% ../../nbs/lake/21_relocate.ipynb #22f4b80e
+# %% ../../nbs/lake/21_relocate.ipynb #92bcf6b1
 def _registered(catalog: SqlCatalog, namespace: str, name: str) -> str | None:
     "The address of the newest metadata, as the catalog has it."
     columns = (IcebergTables.catalog_name, IcebergTables.table_namespace, IcebergTables.table_name)
@@ -172,7 +172,7 @@ def _others(catalog: SqlCatalog, location: str) -> list[str]:
         rows = connection.execute(statement).all()
     return [f"{namespace}.{name}" for namespace, name, address in rows if str(address).startswith(f"{location}/")]
 
-# %% ../../nbs/lake/21_relocate.ipynb #7cdfd371
+# %% ../../nbs/lake/21_relocate.ipynb #6a5ca1aa
 def _load(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
@@ -196,7 +196,10 @@ def _newest_whole(folder: Path) -> tuple[Path, dict[str, Any], Move]:
             continue
         age = (document["last-sequence-number"], _number(path), document["last-updated-ms"], path.name)
         found.append((age, path, document))
+    empty = not any(document.get("snapshots") for *_, document in found)
     for _, path, document in sorted(found, reverse=True, key=lambda one: one[0]):
+        if not document.get("snapshots") and not empty:
+            break  # made before the first version, which is lost
         move = Move(re.sub("^file:(//)?", "", document["location"]), str(folder))
         try:
             missing = missing_files(document, move)
@@ -223,7 +226,7 @@ def _from_elsewhere(folder: Path, registered: str) -> tuple[dict[str, Any], Move
         )
     return document, move, _number(path) + 1
 
-# %% ../../nbs/lake/21_relocate.ipynb #8035729e
+# %% ../../nbs/lake/21_relocate.ipynb #9839ae70
 def register_here(
     catalog: SqlCatalog,
     namespace: str,

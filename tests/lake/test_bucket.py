@@ -20,6 +20,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.response import StreamingBody
 from moto.backends import get_backend
 from moto.server import ThreadedMotoServer
+from smartsensor.jobs.publish import readable, rollback
 from test_lake import DAY, advance
 from test_promote import QuickGate, suite
 from urllib3.exceptions import ProtocolError
@@ -29,7 +30,6 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close
 from smartsensor.jobs.promote import promote
-from smartsensor.jobs.publish import readable, rollback
 from smartsensor.lake import bucket as module
 from smartsensor.lake.bucket import Bucket
 from smartsensor.lake.lake import Lake

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -328,13 +329,14 @@ def test_a_damaged_catalog_says_what_to_do(before: Lake, tmp_path: Path) -> None
 
 
 def test_a_torn_page_of_the_catalog_says_what_to_do(before: Lake, tmp_path: Path) -> None:
-    open_readings(before)
-    path = tmp_path / "before/catalog.db"
-    path.write_bytes(path.read_bytes()[:4096] + os.urandom(len(path.read_bytes()) - 4096))
-    for more in ("catalog.db-wal", "catalog.db-shm"):
-        (tmp_path / "before" / more).unlink(missing_ok=True)
+    shutil.copytree(tmp_path / "before", tmp_path / "copy")  # nobody has its catalog open
+    path = tmp_path / "copy/catalog.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     with pytest.raises(LakeError, match=r"malformed.*move catalog\.db.* away"):
-        open_readings(before)
+        open_readings(Lake(str(tmp_path / "copy")))
 
 
 def test_a_copy_that_was_cut_short_is_refused(before: Lake, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from smartsensor.jobs.publish import readable, rollback
 from test_promote import HOUR, Killed, Landing, MortalLake, QuickGate, measurement, published, suite
 from typer.testing import CliRunner
 
@@ -21,7 +22,6 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.pending import pending
 from smartsensor.jobs.promote import STEPS, promote
-from smartsensor.jobs.publish import readable, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest
 from smartsensor.lake.ledger import Ledger
