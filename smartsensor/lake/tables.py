@@ -238,7 +238,7 @@ class Partitioning:
     transform: str  # Iceberg's name: "day", "hour", "month", "bucket[16]"
     name: str  # of the partition: "measured_date"
 
-
+# %% ../../nbs/lake/21_tables.ipynb #85dda767
 @dataclass(frozen=True)
 class Tables:
     """The Iceberg tables of a lake."""
