@@ -22,6 +22,7 @@ import fastavro
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from .store import LakeError, sync_path
 
@@ -272,7 +273,7 @@ def _register_found(
     path, document, move = _newest_whole(Path(location.removeprefix("file://")))
     address = f"file://{path}" if move.source == move.target else rewrite(document, move, _number(path) + 1)
     reached("rewritten")
-    with suppress(NamespaceAlreadyExistsError):  # another process was faster
+    with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
         catalog.create_namespace_if_not_exists(namespace)
     with suppress(TableAlreadyExistsError):
         catalog.register_table((namespace, name), address)
