@@ -384,11 +384,11 @@ def promote(
     clock, tables = _Clock(reached), Tables(lake)
     for _ in range(ATTEMPTS):
         table = tables.find(QUALIFIED, resource.name)
-        if table is None and lake.log("published", resource.name).latest()[0]:
+        published = current(table) if table else Version(0)
+        if not published.number and lake.log("published", resource.name).latest()[0]:
             raise LakeError(
                 f"{resource.name}: this lake has the former layout of qualified; run `smartsensor convert` once"
             )
-        published = current(table) if table else Version(0)
         version, landed = pending(lake, resource, published)
         if not landed:
             return clock.timed(Promotion(resource.name, "nothing new", published.number))
