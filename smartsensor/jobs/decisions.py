@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['Action', 'REASON', 'HELD_HOURS', 'HeldWindow', 'held_windows', 'held_hours', 'record_held', 'Decision', 'decisions',
-           'decision_history', 'one_line', 'decide', 'held_note']
+           'decision_history', 'one_line', 'decide', 'held_note', 'held_notes']
 
 # %% ../../nbs/jobs/46_decisions.ipynb #3d13cffc
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..windows import Window, instant, rfc3339
+from ..source.resources import Resource
 from ..lake.store import Conflict, NotFound
 from ..lake.lake import Lake
 
@@ -174,3 +175,9 @@ def held_note(
         age = f"OVERDUE: {age}, and {limit_hours:g} h are allowed (SMARTSENSOR_HELD_HOURS)"
     count = f"{len(held)} window{'s are' if len(held) > 1 else ' is'} held"
     return f"{held[0].resource}: {count}, {age}; a person must decide: smartsensor gate list"
+
+
+def held_notes(lake: Lake, resources: Iterable[Resource], limit_hours: float = HELD_HOURS) -> list[str]:
+    "A sentence for each of some resources of which something is held."
+    now, each = datetime.now(UTC), (held_windows(lake, resource.name) for resource in resources)
+    return [held_note(held, now, limit_hours) for held in each if held]

@@ -19,7 +19,7 @@ from ..lake.ledger import Evidence, Ledger
 from ..lake.layout import Manifest
 from ..lake.tables import Version
 from ..lake.lake import Lake
-from .decisions import Decision
+from .decisions import Decision, held_windows
 from .merge import PromotionError
 
 # %% ../../nbs/jobs/47_pending.ipynb #f446af6c
@@ -42,11 +42,22 @@ def pending(
     if resource.mode == "snapshot":
         return ledger.version, _newest_listing(lake, resource, published, each)
     each = [one for one in each if not _is_decided_away(lake, one, ledger, decided.get(one.manifest))]
-    return ledger.version, [one for at, one in enumerate(each) if one.reconciled or not is_covered(one, each[at + 1 :])]
+    return ledger.version, [
+        one for at, one in enumerate(each) if not _is_replaced(lake, resource, one, each[at + 1 :], published)
+    ]
 
 
 def is_covered(one: Evidence, later: Sequence[Evidence]) -> bool:
     return not subtract(one.window, [other.window for other in later if other.reconciled])
+
+
+def _is_replaced(lake: Lake, resource: Resource, one: Evidence, later: Sequence[Evidence], published: Version) -> bool:
+    "Whether what landed later stands for a reading: one that was miscounted, or one that is held and that a person had read again."
+    if not one.reconciled:
+        return is_covered(one, later)
+    if not is_covered(one, [other for other in later if "-backfill-" in other.run]):
+        return False
+    return one.manifest in {*published.held, *(held.manifest for held in held_windows(lake, resource.name))}
 
 
 def _is_decided_away(lake: Lake, one: Evidence, ledger: Ledger, decision: Decision | None) -> bool:

@@ -44,11 +44,23 @@ def reconciliation(
     "The table at the end of a run."
     fields = {"declared": "declared", "received": "received", "raw": "raw", "new": "new", "updated": "updated"}
     fields |= {"already there": "already", "quarantined": "quarantined"}
-    table = new_table(f"Run {outcome.run}: {outcome.outcome}", ("resource", *fields, "expectations"))
+    table = new_table(f"Run {outcome.run}: {outcome.outcome}", ("resource", *fields, "held", "expectations"))
     for row in outcome.resources:
         figures = [number(row[field]) for field in fields.values()]
-        table.add_row(row["resource"], *figures, f"{row['passed']}/{row['expectations']}")
+        held = number(len(row.get("held_windows") or ()))
+        table.add_row(row["resource"], *figures, held, f"{row['passed']}/{row['expectations']}")
     return table
+
+
+def _print_held(rows: Sequence[Mapping[str, Any]]) -> None:
+    "A line for each decision that was carried out, and for each window that waits for one."
+    for row in rows:
+        for one in row.get("decisions") or ():
+            said = f"{one['action']} by {one['by']}, {one['at']}: {one['reason']}"
+            print_line(f"decided  {row['resource']} {one['window']}: {said}", "cyan")
+        for one in row.get("held_windows") or ():
+            since, why = f"{one['since'][:16].replace('T', ' ')}Z", "; ".join(one["failed"])
+            print_line(f"held     {row['resource']} {one['window']} since {since}: {why}", "red")
 
 
 def _print_failed(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -66,6 +78,7 @@ def show(outcome: Outcome) -> None:
     if outcome.resources:
         out.print(reconciliation(outcome))
         _print_failed(outcome.resources)
+        _print_held(outcome.resources)
     seconds = "   ".join(f"{job} {spent:.1f} s" for job, spent in outcome.seconds.items())
     print_line(f"Seconds by job   {seconds}   total {sum(outcome.seconds.values()):.1f} s")
     for name, link in outcome.links.items():

@@ -18,7 +18,7 @@ EXIT_CODES: Mapping[int, str] = {
     3: "the API can't be read now: run again later, what landed stays",
     4: "the API refuses us: a person must mend credentials or permissions",
     5: "the API or the lake does not say what it should: counts differ, or a page is none",
-    6: "the gate held: nothing was published of the resource that the message names",
+    6: "the gate holds windows: they wait for a person, and the message says what was published beside them",
     7: "another run was faster: nothing is lost, run again",
     8: "the lake can't be used: full, read-only, denied or missing",
     124: "the job's time was over: run again, it goes on from what has landed",

@@ -27,6 +27,7 @@ from ..config import ConfigError, load_settings
 from ..source.resources import RESOURCES
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
+from ..jobs.decisions import held_hours, held_windows
 from .exit_codes import EXIT_CODES, JobFailed, code_of, sentence
 from smartsensor.run.notebooks import (
     Ended,
@@ -190,12 +191,14 @@ def job_metrics(
 
 def _promotion_metrics(lake: Lake, promotions: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, float]:
     raw = sum(promotion["raw"] for promotion in promotions)
+    held = [one for promotion in promotions for one in held_windows(lake, promotion["resource"])]
     quarantined = sum(promotion["quarantined"] for promotion in promotions)
     metrics = {
         "rows_published": sum(promotion["new"] + promotion["updated"] for promotion in promotions),
         "rows_quarantined": quarantined,
         "quarantine_share": quarantined / raw if raw else 0.0,
-        "gate_held": sum(promotion["outcome"] == "held" for promotion in promotions),
+        "gate_held": sum(promotion["outcome"] == "held" or bool(promotion["held"]) for promotion in promotions),
+        "held_hours": round(held_hours(held, now), 2),
     }
     names = [promotion["resource"] for promotion in promotions]
     marks = [lake.ledger(name).watermark for name in names if RESOURCES[name].mode == "incremental"]
