@@ -388,7 +388,7 @@ def refresh_site(
     ] = (),  # of people about them, newest first: resource, window, action, by, at, reason
 ) -> None:
     "Write down the age of the data and what is held, and the index anew: after each run, whatever became of it."
-    state = {"complete": {name: at.isoformat() if at else None for name, at in complete.items()}}
+    state: dict[str, Any] = {"complete": {name: at.isoformat() if at else None for name, at in complete.items()}}
     state |= {"held": list(held), "decisions": list(decisions)}
     lake.put(STATE, json.dumps(state).encode())
     write_index(lake, "", NEWEST, now)
