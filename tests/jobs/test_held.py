@@ -72,7 +72,10 @@ def test_what_is_held_is_recorded_with_its_age(landing: Landing, engine: Engine,
     first = promote(landing.lake, MEASUREMENTS, engine, strict, landing.run())
     [held] = held_windows(landing.lake, "measurements")
     assert (first.held, first.held_windows) == ((str(held.span),), (held,))
-    assert held.failed and held.failed[0].startswith("value-range") and held.zone == "raw" and held.received == 2
+    assert held.failed
+    assert held.failed[0].startswith("value-range")
+    assert held.zone == "raw"
+    assert held.received == 2
     promote(landing.lake, MEASUREMENTS, engine, strict, landing.run())
     assert held_windows(landing.lake, "measurements") == (held,), "held since it was held first"
     assert landing.lake.log("held", "measurements").latest()[0] == 1, "nothing changed, nothing was written"
@@ -82,8 +85,10 @@ def test_what_is_held_is_recorded_with_its_age(landing: Landing, engine: Engine,
     with pytest.raises(GateHeld) as error:
         raise_if_held(landing.lake, [first])
     message = str(error.value)
-    assert "the rest was published as version 1" in message and held.window not in GOOD
-    assert "smartsensor gate release WINDOW" in message and "value-range" in message
+    assert "the rest was published as version 1" in message
+    assert held.window not in GOOD
+    assert "smartsensor gate release WINDOW" in message
+    assert "value-range" in message
 
 
 def test_accepted_rows_are_published_and_bad_ones_set_aside(
@@ -119,7 +124,8 @@ def test_all_rows_of_a_window_go_to_quarantine(landing: Landing, engine: Engine,
     assert names(landing.lake) == GOOD | {"m-90"}
     found = {name: json.loads(reasons) for name, reasons in aside(landing.lake).items()}
     [decided] = found["m-10"]
-    assert decided.startswith("decided: quarantine by ana@plant") and decided.endswith(reason)
+    assert decided.startswith("decided: quarantine by ana@plant")
+    assert decided.endswith(reason)
     assert found["m-11"] == [decided, "value-range"]
 
 
@@ -152,7 +158,8 @@ def test_a_window_is_held_until_its_new_reading_covers_it(
     done = promote(landing.lake, MEASUREMENTS, engine, gate, landing.run())
     assert (done.new, done.quarantined, done.held) == (1, 0, ())
     assert [one["action"] for one in done.decisions] == ["reread"]
-    assert names(landing.lake) == GOOD | {"m-10", "m-11"} and aside(landing.lake) == {}
+    assert names(landing.lake) == GOOD | {"m-10", "m-11"}
+    assert aside(landing.lake) == {}
 
 
 def test_rows_that_never_came_may_be_accepted(landing: Landing, engine: Engine, strict: StrictGate) -> None:  # noqa: F811
@@ -215,7 +222,8 @@ def test_a_hostile_reason_stays_text_on_the_page(landing: Landing, engine: Engin
     release(landing.lake, "accept", "<script>alert(1)</script> {{ 7*7 }}")
     done = promote(landing.lake, MEASUREMENTS, engine, strict, landing.run())
     page = render_page("20261121T120000Z-test", done.verdicts).decode()
-    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; {{ 7*7 }}" in page
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; {{ 7*7 }}" in page
 
 
 # --- crashes and races ------------------------------------------------------------------------------------------------
@@ -284,7 +292,8 @@ def test_two_promoters_carry_a_decision_out_once(landing: Landing, tmp_path: Pat
     for thread in threads:
         thread.join(120)
     assert sorted(one.outcome for one in done) == ["nothing new", "published"]
-    assert names(landing.lake) == GOOD | {"m-10"} and list(aside(landing.lake)) == ["m-11"]
+    assert names(landing.lake) == GOOD | {"m-10"}
+    assert list(aside(landing.lake)) == ["m-11"]
     for one in engines:
         one.close()
 
