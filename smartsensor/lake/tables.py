@@ -184,12 +184,14 @@ class Version:
     held: tuple[str, ...] = ()  # manifests of windows that landed up to it and are held
     counts: Mapping[str, int] | None = None  # rows that the commit accounted for; None: no promotion
     note: str = ""  # for people: "rollback to 3"
+    decisions: tuple[Mapping[str, Any], ...] = ()  # of people about held windows, that the commit acted on
 
     def summary(self) -> dict[str, str]:
         "What stands in the snapshot's summary."
         state = {"version": str(self.number), "run": self.run, "attempt": self.attempt, "note": self.note}
         state |= {"ledger-version": str(self.ledger_version), "newest": self.newest or ""}
         state |= {"held": json.dumps(self.held), "counts": json.dumps(self.counts)}
+        state |= {"decisions": json.dumps(self.decisions)}
         return {f"{CATALOG}.{name}": value for name, value in state.items()}
 
 
@@ -211,6 +213,7 @@ def _version_of(snapshot: Snapshot, state: Mapping[str, str]) -> Version:
         held=tuple(json.loads(text("held"))),
         counts=json.loads(text("counts")),
         note=text("note"),
+        decisions=tuple(json.loads(text("decisions") or "[]")),
     )
 
 
@@ -509,7 +512,13 @@ def rollback(
     target = kept[to_version]
     here, there = ({file.uri: file.entry for file in files(table, version.snapshot)} for version in (now, target))
     version = replace(
-        target, number=next_version(table), run=run, attempt=uuid4().hex, counts=None, note=f"rollback to {to_version}"
+        target,
+        number=next_version(table),
+        run=run,
+        attempt=uuid4().hex,
+        counts=None,
+        note=f"rollback to {to_version}",
+        decisions=(),
     )
     gone, back = (
         [entries[uri] for uri in sorted(set(entries) - set(others))]

@@ -19,6 +19,8 @@ from .terminal import print_error
 from .commands import pipeline_commands
 from .planning import planning_commands
 from .rewriting import rewriting_commands
+from .gate_commands import gate_commands
+from .quarantine_commands import quarantine_commands
 from .upkeep import upkeep_commands
 from .workbench import workbench_commands
 
@@ -32,7 +34,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for commands in (pipeline_commands, planning_commands, workbench_commands, upkeep_commands, rewriting_commands):
+for commands in (
+    pipeline_commands,
+    planning_commands,
+    workbench_commands,
+    upkeep_commands,
+    rewriting_commands,
+    gate_commands,
+    quarantine_commands,
+):
     app.add_typer(commands)  # without a name: its commands stand beside the others
 
 # %% ../../nbs/run/75_cli.ipynb #3e722b4e

@@ -18,7 +18,7 @@ EXIT_CODES: Mapping[int, str] = {
     3: "the API can't be read at the moment: run again later, what landed stays",
     4: "the API refuses us: a person must mend credentials or permissions",
     5: "the API or the lake breaks its contract: counts differ, or a page can't be decoded",
-    6: "the gate holds the windows in the message: the other windows were published",
+    6: "the gate holds windows: they stay due, and the message says what was published beside them",
     7: "another run works on this lake: nothing is lost, run again later",
     8: "the lake can't be used: full, read-only, denied or missing",
     124: "the job reached its time limit: run again, it goes on from what has landed",

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, load_settings
-from ..windows import instant
 from ..source.resources import RESOURCES
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
+from ..jobs.decisions import held_hours, held_windows
 from .exit_codes import EXIT_CODES, JobFailed, code_of, sentence
 from smartsensor.run.notebooks import (
     Ended,
@@ -191,25 +191,20 @@ def job_metrics(
 
 def _promotion_metrics(lake: Lake, promotions: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, float]:
     raw = sum(promotion["raw"] for promotion in promotions)
+    held = [one for promotion in promotions for one in held_windows(lake, promotion["resource"])]
     quarantined = sum(promotion["quarantined"] for promotion in promotions)
     metrics = {
         "rows_published": sum(promotion["new"] + promotion["updated"] for promotion in promotions),
         "rows_quarantined": quarantined,
         "quarantine_share": quarantined / raw if raw else 0.0,
-        "gate_held": sum(promotion["outcome"] == "held" for promotion in promotions),
-        "held_hours": _hours_held(promotions, now),
+        "gate_held": sum(promotion["outcome"] == "held" or bool(promotion["held"]) for promotion in promotions),
+        "held_hours": round(held_hours(held, now), 2),
     }
     names = [promotion["resource"] for promotion in promotions]
     watermarks = [lake.ledger(name).watermark for name in names if RESOURCES[name].mode == "incremental"]
     if oldest := min(filter(None, watermarks), default=None):
         metrics["watermark_lag_min"] = round((now - oldest).total_seconds() / 60, 1)
     return metrics
-
-
-def _hours_held(promotions: Sequence[Mapping[str, Any]], now: datetime) -> float:
-    "Hours since the oldest window landed that the gate holds; 0 when it holds none."
-    oldest = min((instant(promotion["held_since"]) for promotion in promotions if promotion["held_since"]), default=now)
-    return round((now - oldest).total_seconds() / 3600, 1)
 
 # %% ../../nbs/run/66_glue.ipynb #5f215b57
 def run_job(
