@@ -89,7 +89,9 @@ def open_session(
             except NotFound as error:
                 missing.append(str(error))
     if not tables:
-        raise NotFound(" ".join(missing) or f"{lake.root} has no tables yet; `smartsensor run` publishes")
+        others = f" Nor has any of the {len(missing) - 1} other tables." if len(missing) > 1 else ""
+        first = missing[0] + others if missing else f"{lake.root} has no tables yet; `smartsensor run` publishes"
+        raise NotFound(first)
     addresses = [file.uri for rows in tables.values() for file in rows.files]
     connection = open_duckdb(addresses)
     for name, rows in tables.items():
