@@ -200,7 +200,7 @@ def quoted(text: str) -> str:
     "A text of SQL."
     return "'" + text.replace("'", "''") + "'"
 
-
+# %% ../../nbs/jobs/49_reading.ipynb #552feefa
 def parquet_sql(
     addresses: Sequence[str],
     schema: pa.Schema,  # a column that a file lacks reads as null; a narrower type is widened

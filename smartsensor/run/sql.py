@@ -182,7 +182,7 @@ def converse(session: Session, ask: Callable[[str], str], limit: int) -> None:
         except (QueryError, LakeError) as error:
             print_error(redact(str(error)))
 
-
+# %% ../../nbs/run/74c_sql.ipynb #de44b1f3
 @contextlib.contextmanager
 def _history(path: Path) -> Iterator[None]:
     "Arrow keys, and what was typed the last time."
