@@ -23,6 +23,8 @@ from .gate_commands import gate_commands
 from .quarantine_commands import quarantine_commands
 from .upkeep import upkeep_commands
 from .workbench import workbench_commands
+from .tables import tables_commands
+from .sql import sql_commands
 
 # %% ../../nbs/run/75_cli.ipynb #8392a12d
 app = typer.Typer(
@@ -37,6 +39,8 @@ app = typer.Typer(
 for commands in (
     pipeline_commands,
     planning_commands,
+    sql_commands,
+    tables_commands,
     workbench_commands,
     upkeep_commands,
     rewriting_commands,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROWS', 'CARDS', 'card', 'window_card', 'resource_card', 'page_card', 'client_card', 'manifest_card', 'ledger_card',
-           'lake_card', 'verdict_card', 'report_card', 'register']
+           'lake_card', 'verdict_card', 'report_card', 'rows_card', 'versions_card', 'diff_card', 'register']
 
 # %% ../../nbs/run/67_displays.ipynb #a83d39c0
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ from ..lake.layout import Manifest
 from ..lake.ledger import Ledger
 from ..quality.verdicts import Verdict
 from ..jobs.check import Report
+from ..jobs.reading import Diff, Rows, Versions
 
 # %% ../../nbs/run/67_displays.ipynb #db89a97a
 ROWS = 8  # that a card shows
@@ -123,11 +124,64 @@ def report_card(report: Report) -> str:
     facts["notes"] = "; ".join(report.notes) or "none"
     return card(f"Check of run {report.run}", facts, [vars(step) for step in report.steps])
 
+# %% ../../nbs/run/67_displays.ipynb #c5ad2e7b
+def rows_card(rows: Rows) -> str:
+    "Which version, how many rows, and the first that come."
+    version = rows.version
+    facts = {
+        "version": f"{version.number} of run {version.run}",
+        "committed": rfc3339(version.committed_at) if version.committed_at else "–",
+        "rows": f"{len(rows):,}",
+        "files": f"{len(rows.files)} of {version.files}",
+        "where": rows.where or "–",
+    }
+    return card(f"{rows.resource} in {rows.zone}", facts, rows.head(ROWS), len(rows))
+
+
+def versions_card(versions: Versions) -> str:
+    "The versions that can be read, newest first."
+    rows = [
+        {
+            "version": each.number,
+            "committed": rfc3339(each.committed_at) if each.committed_at else "–",
+            "run": each.run,
+            "rows": f"{each.rows:,}",
+            "files": each.files,
+            "held windows": len(each.held),
+            "note": each.note,
+        }
+        for each in reversed(versions.kept)
+    ]
+    return card(f"Versions of {versions.resource} in {versions.zone}", {"newest": versions.newest.number}, rows)
+
+
+def diff_card(diff: Diff) -> str:
+    "How many keys changed, and some of them."
+    facts = {
+        "added": f"{diff.added:,}",
+        "changed": f"{diff.changed:,}",
+        "removed": f"{diff.removed:,}",
+        "columns": ", ".join(f"{name} ({count:,})" for name, count in diff.columns.items()) or "–",
+    }
+    rows = [{"": kind, "row": dict(row)} for kind, some in diff.samples.items() for row in some]
+    title = f"{diff.resource} from version {diff.a.number} to {diff.b.number}"
+    return card(title, facts, rows, diff.added + diff.changed + diff.removed)
+
 # %% ../../nbs/run/67_displays.ipynb #5adf0d6d
 CARDS: Mapping[type, Callable[[Any], str]] = {
-    Window: window_card, Resource: resource_card, Page: page_card, Client: client_card, Manifest: manifest_card,
-    Ledger: ledger_card, Lake: lake_card, Verdict: verdict_card, Report: report_card,
-}  # fmt: skip
+    Window: window_card,
+    Resource: resource_card,
+    Page: page_card,
+    Client: client_card,
+    Manifest: manifest_card,
+    Ledger: ledger_card,
+    Lake: lake_card,
+    Verdict: verdict_card,
+    Report: report_card,
+    Rows: rows_card,
+    Versions: versions_card,
+    Diff: diff_card,
+}
 
 
 def register(
