@@ -269,12 +269,16 @@ class Policies:
         roles = get_backend("iam")[ACCOUNT]["aws"].roles.values()
         return {role.name: [one for text in documents(role) for one in statements(text)] for role in roles}
 
+    def count(self, role: str, asked: Iterable[Asked]) -> None:
+        "Note the actions of a request, each once, however many resources it is about."
+        if role in self.roles():
+            self.used.update((role, action) for action in {one.action for one in asked})
+
     def allow(self, role: str, asked: Asked) -> bool:
         "Whether a role may: its own policy must say so, and no policy of the bucket may deny it."
         granted = self.roles().get(role)
         if granted is None:
             return True  # the person at the keyboard, not a role of the project
-        self.used[role, asked.action] += 1
         allowed = any(one["Effect"] == "Allow" and matches(one, asked) for one in granted)
         allowed = allowed and not any(
             one["Effect"] == "Deny" and about(one, role) and matches(one, asked) for one in self.of_bucket(asked)
@@ -395,6 +399,7 @@ class Emulator:
         principal, service = principal_of(environ)
         principal = self.machine_role if principal == "ak" else principal  # moto's interpreter signs as "ak"
         asked = asked_of(environ, service, body) if principal else []
+        self.policies.count(principal, asked)
         refused = [one for one in asked if not self.policies.allow(principal, one)]
         if refused:
             return self._refuse(refused[0], principal, environ, start)
