@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Answer', 'Session', 'interruptible', 'open_session', 'refuse_writing']
 
-# %% ../../nbs/jobs/49_statements.ipynb #853aaaad
+# %% ../../nbs/jobs/49_statements.ipynb #0878d907
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -61,9 +62,8 @@ class Session:
             refuse_writing(self.connection, statement)
         for statement in statements:
             with query_errors("sql"):
-                reader = interruptible(
-                    self.connection, lambda: self.connection.execute(statement).to_arrow_reader(10_000)
-                )
+                started = interruptible(self.connection, partial(self.connection.execute, statement))
+                reader = started.to_arrow_reader(10_000)
             is_plan = reader.schema.names == ["explain_key", "explain_value"]
             yield Answer(reader.schema, _batches(self.connection, reader), is_plan)
 
