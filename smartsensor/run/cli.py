@@ -33,7 +33,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for commands in (pipeline_commands, planning_commands, sql_commands, tables_commands, workbench_commands, upkeep_commands):
+for commands in (
+    pipeline_commands,
+    planning_commands,
+    sql_commands,
+    tables_commands,
+    workbench_commands,
+    upkeep_commands,
+):
     app.add_typer(commands)  # without a name: its commands stand beside the others
 
 # %% ../../nbs/run/75_cli.ipynb #3e722b4e
