@@ -235,10 +235,7 @@ class Rows:
     @cached_property
     def sql(self) -> str:
         "The statement that reads them in DuckDB."
-        source = f"({parquet_sql([file.uri for file in self.files], self.schema)})"
-        return f"SELECT {', '.join(map(sql_name, self.columns))} FROM {source}" + (
-            f" WHERE (\n{self.where}\n)" if self.where else ""
-        )
+        return _select(parquet_sql([file.uri for file in self.files], self.schema), self.columns, self.where)
 
     def duckdb(
         self,
@@ -277,13 +274,18 @@ class Rows:
 
     def __repr__(self) -> str:
         made = f"{self._asked} of run {self.version.run}, {len(self.files)} of its {self.version.files} files"
-        return f"<Rows: {made}{f', where {self.where}' if self.where else ''}>"
+        return f"<Rows: {made}, where {self.where or 'true'}>"
 
     @property
     def _asked(self) -> str:
         return f"{self.zone} of {self.resource}, version {self.version.number}"
 
-# %% ../../nbs/jobs/49_reading.ipynb #5cc11d7e
+# %% ../../nbs/jobs/49_reading.ipynb #f78580a3
+def _select(source: str, columns: Sequence[str], where: str | None) -> str:
+    names = ", ".join(map(sql_name, columns))
+    return f"SELECT {names} FROM ({source})" + (f" WHERE (\n{where}\n)" if where else "")  # it may end with a comment
+
+
 def read(
     resource: str | Resource,  # "measurements"
     where: str | None = None,  # a condition in DuckDB's SQL: "sensor_id = 'sen-00001' AND measured_at >= '2026-11-20'"
