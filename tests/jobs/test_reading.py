@@ -30,6 +30,11 @@ from smartsensor.lake.store import LakeError, NotFound
 from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Partitioning, Tables, Version, commit, expire, files
 from smartsensor.source.resources import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS, Resource
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed.*socket:ResourceWarning",  # pyspark leaves its own to the collector
+    "ignore:Iceberg scan planning:polars.exceptions.PerformanceWarning",  # Polars has a planner of its own to offer
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 BY_DAY = Partitioning("measured_at", "day", "measured_date")
@@ -468,6 +473,14 @@ def by_spark(spark: Any, address: str, **options: str) -> pa.Table:
         for row in rows
     ]
     return pa.Table.from_pylist(at, MEASUREMENTS.raw_schema)
+
+
+def test_where_the_runtime_is_missing_the_test_fails_with_the_command_that_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spark.iceberg.find_spec", lambda name: None)
+    with pytest.raises(AssertionError, match="pip install --no-deps snowpark-connect-deps-iceberg=="):
+        runtime_jar()
 
 
 @pytest.mark.spark
