@@ -106,7 +106,7 @@ class Versions(Sequence[Version]):
         why = " Older ones have expired; raw still has what they were made from." if late else ""
         return f"{self.zone} of {self.resource} has no {asked}. Can be read: {span}.{why}"
 
-
+# %% ../../nbs/jobs/49_reading.ipynb #76fd1c1b
 def _listed(table: Table, zone: str, resource: str) -> Versions:
     return Versions(resource, zone, tuple(kept_versions(table)), current(table), table.metadata_location)
 
@@ -235,9 +235,7 @@ class Rows:
     @cached_property
     def sql(self) -> str:
         "The statement that reads them in DuckDB."
-        names = ", ".join(map(sql_name, self.columns))
-        source = parquet_sql([file.uri for file in self.files], self.schema)
-        return f"SELECT {names} FROM ({source})" + (f" WHERE (\n{self.where}\n)" if self.where else "")
+        return _select(parquet_sql([file.uri for file in self.files], self.schema), self.columns, self.where)
 
     def duckdb(
         self,
@@ -258,11 +256,9 @@ class Rows:
             return self.duckdb().df()
 
     def polars(self) -> Any:
-        "All of them as a Polars DataFrame; instants in UTC."
-        try:
-            import polars
-        except ImportError as error:
-            raise QueryError("Polars is not installed here: pip install polars") from error
+        "All of them as a Polars DataFrame; instants in UTC. Needs Polars: pip install polars."
+        import polars
+
         return polars.from_arrow(self.arrow())
 
     def head(self, rows: int) -> list[dict[str, Any]]:
@@ -276,15 +272,20 @@ class Rows:
         with query_errors(self._asked):
             return int(self.duckdb().count("*").fetchone()[0])
 
+    def __repr__(self) -> str:
+        made = f"{self._asked} of run {self.version.run}, {len(self.files)} of its {self.version.files} files"
+        return f"<Rows: {made}, where {self.where or 'true'}>"
+
     @property
     def _asked(self) -> str:
         return f"{self.zone} of {self.resource}, version {self.version.number}"
 
-    def __repr__(self) -> str:
-        made = f"{self._asked} of run {self.version.run}, {len(self.files)} of its {self.version.files} files"
-        return f"<Rows: {made}{f', where {self.where}' if self.where else ''}>"
+# %% ../../nbs/jobs/49_reading.ipynb #f78580a3
+def _select(source: str, columns: Sequence[str], where: str | None) -> str:
+    names = ", ".join(map(sql_name, columns))
+    return f"SELECT {names} FROM ({source})" + (f" WHERE (\n{where}\n)" if where else "")  # it may end with a comment
 
-# %% ../../nbs/jobs/49_reading.ipynb #5cc11d7e
+
 def read(
     resource: str | Resource,  # "measurements"
     where: str | None = None,  # a condition in DuckDB's SQL: "sensor_id = 'sen-00001' AND measured_at >= '2026-11-20'"
