@@ -144,6 +144,8 @@ class DuckDB:
         self._near, self._views = _LocalCopies(folder / "near"), dict[str, FileView]()
         self._db = duckdb.connect(str(self._path))
         _set(self._db, TimeZone="UTC", temp_directory=str(folder / "spill"), preserve_insertion_order="false")
+        # A file's greatest value leaves NaN out, and by it DuckDB 1.5 would take `NaN <= 500` for true.
+        _set(self._db, disabled_optimizers="statistics_propagation")
         _set(self._db, threads=str(threads or os.cpu_count() or 1), memory_limit=memory_limit or _half_of_memory())
 
     def view(self, name: str, files: Sequence[str], schema: pa.Schema, origin: str | None = None) -> None:
