@@ -26,6 +26,10 @@ def _half_of_memory() -> str:
     return f"{min(total // 2, 8 << 30) >> 20}MiB"
 
 
+# The greatest value that a file names leaves NaN out, and by it DuckDB 1.5 would take `NaN <= 500` for true.
+_NAN_SAFE = {"disabled_optimizers": "statistics_propagation"}
+
+
 def _set(connection: Any, **settings: str) -> Any:
     for name, value in settings.items():  # a cursor does not take the zone over from its connection
         connection.execute(f"SET {name} = {_quoted(value)}")
@@ -143,7 +147,7 @@ class DuckDB:
 
         self._path, self._small = folder / "engine.duckdb", small
         self._near, self._views = _LocalCopies(folder / "near"), dict[str, FileView]()
-        self._db = duckdb.connect(str(self._path))
+        self._db = duckdb.connect(str(self._path), config=_NAN_SAFE)
         _set(self._db, TimeZone="UTC", temp_directory=str(folder / "spill"), preserve_insertion_order="false")
         _set(self._db, threads=str(threads or os.cpu_count() or 1), memory_limit=memory_limit or _half_of_memory())
 

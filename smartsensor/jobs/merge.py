@@ -123,7 +123,7 @@ def quarantine_schema(resource: Resource) -> pa.Schema:
     "The columns of quarantine: those of raw, and where a row came from."
     return pa.schema([*resource.raw_schema, *QUARANTINE_COLUMNS])
 
-
+# %% ../../nbs/jobs/46_merge.ipynb #df50df1f
 def quarantine(
     resource: Resource,
     rules: Sequence[RowRule],

@@ -20,6 +20,7 @@ from ..windows import instant, rfc3339, subtract
 from ..source.resources import Resource
 from ..lake.store import Conflict, LakeError
 from ..lake.layout import Manifest
+from ..lake.ledger import accept_windows
 from ..lake.lake import Lake
 from smartsensor.lake.tables import (
     QUALIFIED,
@@ -48,7 +49,7 @@ from smartsensor.jobs.merge import (
     placing_rule,
     plan_merge,
 )
-from .attempt import Attempt, Judge, Promotion, Staged, discard, separate, stage
+from .attempt import Attempt, Judge, Promotion, Staged, decided, discard, released, separate, stage
 from smartsensor.jobs.decisions import (
     HELD_HOURS,
     Decision,
@@ -96,7 +97,7 @@ def _held_window(one: Manifest, verdict: Verdict, since: str) -> HeldWindow:
         one.resource, one.window.key, one.key, one.run, *counts, since, verdict.zone, failed, verdict.page
     )
 
-
+# %% ../../nbs/jobs/49_promote.ipynb #dabbb53b
 def _attempt(everything: Attempt) -> Promotion:
     "Judge, merge, stage, judge, publish. Conflict when another run published in the meantime."
     name, suites, published = everything.resource.name, everything.gate.expectations, everything.published
@@ -136,33 +137,33 @@ def _attempt(everything: Attempt) -> Promotion:
 # %% ../../nbs/jobs/49_promote.ipynb #5ae7deb0
 def _name_rows(attempt: Attempt) -> list[RowRule]:
     "Views of the rows that are to be published; the rules that set bad ones aside."
-    decided = [
+    set_aside = [
         decided_rule(attempt.lake.manifest(one.manifest).run, one.window, str(one))
-        for one in attempt.decided("quarantine", attempt.manifests)
+        for one in decided(attempt, "quarantine", attempt.manifests)
     ]
-    attempt.view_raw("raw", "_file" if decided else None)
+    attempt.view_raw("raw", "_file" if set_aside else None)
     attempt.view_raw("arrivals", "_file")
     critical = row_rules(attempt.gate.expectations / f"{attempt.resource.name}.raw.json")
-    return [*decided, placing_rule(attempt.resource), *critical]
+    return [*set_aside, placing_rule(attempt.resource), *critical]
 
 
 def _close_accepted(attempt: Attempt) -> None:
     "Let the ledger cover accepted windows whose counts differ: no run asks for them again."
     if attempt.resource.mode == "snapshot":
         return
-    keys = {one.manifest for one in attempt.decided("accept", attempt.manifests)}
+    keys = {one.manifest for one in decided(attempt, "accept", attempt.manifests)}
     short = [one.window for one in attempt.manifests if one.key in keys and not one.evidence.reconciled]
     while left := [one for one in short if subtract(one, attempt.lake.ledger(attempt.resource.name).covered)]:
         with suppress(Conflict):  # another run advanced the ledger: on its newest version, then
-            attempt.lake.advance(attempt.lake.ledger(attempt.resource.name).accept(attempt.run, left))
+            attempt.lake.advance(accept_windows(attempt.lake.ledger(attempt.resource.name), attempt.run, left))
 
 # %% ../../nbs/jobs/49_promote.ipynb #32fa71b6
 def _reconcile(attempt: Attempt, merge: Merge, counted: RawCounts) -> dict[str, Any]:
     "declared = received = raw = new + updated + already + quarantined, or PromotionError; else the counts. What a person released may differ from what was declared."
     counts = {"declared": attempt.declared(), "received": attempt.received(), "raw": counted.rows}
     came = {"new": merge.new, "updated": merge.updated, "already": merge.already, "quarantined": counted.bad}
-    released = replace(attempt, manifests=tuple(attempt.released(attempt.manifests)))
-    declared = attempt.declared() - released.declared() + released.received()
+    freed = replace(attempt, manifests=tuple(released(attempt, attempt.manifests)))
+    declared = attempt.declared() - freed.declared() + freed.received()
     for layer, rows in {**counts, "declared": declared, "accounted for": sum(came.values())}.items():
         if rows != attempt.received():
             windows = ", ".join(str(one.window) for one in attempt.manifests)
@@ -183,7 +184,7 @@ def _acted_on(attempt: Attempt) -> list[Decision]:
     "Decisions that this promotion carries out: released windows, and held readings that a newer one stands for."
     held = {one.key for one, _ in attempt.held}
     was_held = {one.manifest for one in held_windows(attempt.lake, attempt.resource.name)}
-    published = {one.key for one in attempt.released(attempt.manifests)}
+    published = {one.key for one in released(attempt, attempt.manifests)}
     return [one for key, one in attempt.decisions.items() if key in published or (key in was_held and key not in held)]
 
 
@@ -254,8 +255,8 @@ def promote(
             raise LakeError(
                 f"{resource.name}: this lake has the former layout of qualified; run `smartsensor convert` once"
             )
-        decided = decisions(lake, resource.name)
-        version, landed = pending(lake, resource, published, decided)
+        standing = decisions(lake, resource.name)
+        version, landed = pending(lake, resource, published, standing)
         if not landed:
             record_held(lake, resource.name, run_id, ())
             return clock.timed(Promotion(resource.name, "nothing new", published.number))
@@ -267,7 +268,7 @@ def promote(
             if current(table).number != published.number:
                 continue
             attempt = Attempt(
-                tables, resource, engine, gate, run_id, clock, table, published, version, manifests, decided
+                tables, resource, engine, gate, run_id, clock, table, published, version, manifests, standing
             )
             return clock.timed(_attempt(attempt))
         except Conflict:
@@ -323,7 +324,7 @@ def promote_all(
         raise errors[0]
     return done
 
-
+# %% ../../nbs/jobs/49_promote.ipynb #e1e091fc
 def raise_if_held(
     lake: Lake,
     promotions: Sequence[Promotion],

@@ -147,7 +147,7 @@ def replay_quarantine(
             continue
     raise Conflict(f"{resource.name}: other runs changed its tables ten times in a row; nothing is lost, run again")
 
-
+# %% ../../nbs/jobs/49_quarantine_replay.ipynb #26e2f2a8
 def _replay(
     tables: Tables,
     resource: Resource,

@@ -194,7 +194,7 @@ class Version:
         state |= {"decisions": json.dumps(self.decisions)}
         return {f"{CATALOG}.{name}": value for name, value in state.items()}
 
-
+# %% ../../nbs/lake/21_tables.ipynb #09db9901
 def _version_of(snapshot: Snapshot, state: Mapping[str, str]) -> Version:
     def text(name: str) -> str:
         return state.get(f"{CATALOG}.{name}", "")

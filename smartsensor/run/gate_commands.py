@@ -87,7 +87,7 @@ def gate_list(resource: ResourceOption = None, lake: LakeOption = None) -> None:
             print_line(line)
     print_line(f"{len(held)} windows are held")
 
-
+# %% ../../nbs/run/73_gate_commands.ipynb #188a343c
 WindowArguments = Annotated[list[str], typer.Argument(metavar="WINDOW…", help="As `gate list` names it.")]
 
 

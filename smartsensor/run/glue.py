@@ -197,7 +197,7 @@ def _promotion_metrics(lake: Lake, promotions: Sequence[Mapping[str, Any]], now:
         "rows_published": sum(promotion["new"] + promotion["updated"] for promotion in promotions),
         "rows_quarantined": quarantined,
         "quarantine_share": quarantined / raw if raw else 0.0,
-        "gate_held": sum(promotion["outcome"] == "held" or bool(promotion["held"]) for promotion in promotions),
+        "gate_held": sum(promotion["outcome"] == "held" or bool(promotion.get("held")) for promotion in promotions),
         "held_hours": round(held_hours(held, now), 2),
     }
     names = [promotion["resource"] for promotion in promotions]
