@@ -54,7 +54,9 @@ WIDER = replace(READINGS, schema=READINGS.schema.append(pa.field("humidity", pa.
 
 def quiet_duckdb(**config: str) -> duckdb.DuckDBPyConnection:
     "DuckDB on one thread, without the progress bar that it draws in a forked process."
-    return duckdb.connect(config={"threads": "1", "enable_progress_bar": "false", **config})
+    connection = duckdb.connect(config={"threads": "1", **config})
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 class SqlGate:
