@@ -405,6 +405,14 @@ def next_version(table: Table) -> int:
 _LOOK_ONCE = {"commit.retry.num-retries": "1", "commit.retry.min-wait-ms": "0"}
 
 
+def _planning(table: Table) -> Table:
+    "The table with its newest snapshot only: pyiceberg copies all that it has some twenty times in a commit. The catalog keeps the others."
+    once, newest = {**table.metadata.properties, **_LOOK_ONCE}, table.metadata.current_snapshot()
+    update = {"properties": once, "snapshots": [newest] if newest else [], "snapshot_log": []}
+    base = table.metadata.model_copy(update=update)
+    return Table(table.name(), base, table.metadata_location, table.io, table.catalog)
+
+
 def commit(
     table: Table,  # as it was loaded when the change was planned
     version: Version,  # that the commit makes
@@ -414,9 +422,7 @@ def commit(
 ) -> Version:  # as it stands in the table; Conflict when another commit came first
     "Replace files of a table by others, in one commit. What it names is on disk before it."
     sync_files(added)
-    name, once = ".".join(table.name()), {**table.metadata.properties, **_LOOK_ONCE}
-    base = table.metadata.model_copy(update={"properties": once})
-    planned = Table(table.name(), base, table.metadata_location, table.io, table.catalog)
+    name, planned = ".".join(table.name()), _planning(table)
     try:
         with catalog_errors(name), planned.transaction() as change:
             change.set_properties(version.summary())
