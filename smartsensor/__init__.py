@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smartsensor.jobs.check import check_run
     from smartsensor.jobs.extraction import extract_all
     from smartsensor.jobs.promote import open_engine, promote_all
+    from smartsensor.jobs.reading import Diff, Rows, Versions, diff, read, versions
     from smartsensor.lake.lake import Lake
     from smartsensor.lake.layout import Manifest
     from smartsensor.lake.ledger import Ledger
@@ -43,6 +44,12 @@ __all__ = [
     "Gate",
     "Verdict",
     "promote_all",
+    "read",
+    "Rows",
+    "versions",
+    "Versions",
+    "diff",
+    "Diff",
 ]
 
 _ROOMS = {
@@ -63,6 +70,12 @@ _ROOMS = {
     "extract_all": "jobs.extraction",
     "open_engine": "jobs.promote",
     "promote_all": "jobs.promote",
+    "read": "jobs.reading",
+    "Rows": "jobs.reading",
+    "versions": "jobs.reading",
+    "Versions": "jobs.reading",
+    "diff": "jobs.reading",
+    "Diff": "jobs.reading",
 }
 
 

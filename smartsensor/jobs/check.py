@@ -26,6 +26,7 @@ from ..lake.lake import Lake
 from ..quality.verdicts import GateError
 from ..quality.suites import read_suite
 from ..quality.row_rules import row_rules
+from .decisions import held_notes
 from .plan import Due, ReadableSpan, clip, cost, earliest_of, plan_run, raw_bytes, unreadable_notes
 
 # %% ../../nbs/jobs/32_check.ipynb #a22110e6
@@ -262,6 +263,7 @@ def run_checks(
     found = (
         f"{len(due)} windows, {rows:,} rows, {requests} requests, at least {seconds:.0f} s under the rate limit{raw}"
     )
+    notes += held_notes(lake, resources, settings.held_hours)
     steps.append(CheckStep("due", True, "; ".join([found, *notes])))
     return Report(
         run, "ready" if due else "nothing_due", tuple(steps), until, tuple(due), requests, seconds, drift, size,

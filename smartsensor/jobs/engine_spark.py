@@ -15,11 +15,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from smartsensor.jobs.engines import (
     SMALL,
@@ -28,6 +31,7 @@ from smartsensor.jobs.engines import (
     FileView,
     backticks,
     gate_batch,
+    locate_files,
     spark_sql,
     sql_type,
     staged_files,
@@ -161,12 +165,35 @@ def _with_zone(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
+def _narrower_columns(files: Sequence[str], schema: pa.Schema) -> dict[frozenset[str], list[str]]:
+    "Files by the columns that they hold as 32 bits and the schema as 64: Spark 3.5 can't read them as declared."
+    system, paths = locate_files(files)
+    wide = [field.name for field in schema if field.type == pa.int64()]
+
+    def narrow(path: str) -> frozenset[str]:
+        found = pq.read_schema(path, filesystem=system)
+        return frozenset(name for name in wide if name in found.names and found.field(name).type != pa.int64())
+
+    with ThreadPoolExecutor(16) as threads:
+        kinds, groups = list(threads.map(narrow, paths)), dict[frozenset[str], list[str]]()
+    for kind, file in zip(kinds, files, strict=True):
+        groups.setdefault(kind, []).append(file)
+    return groups
+
+
 def _spark_frame(spark: Any, files: Sequence[str], schema: pa.Schema, origin: str | None) -> Any:
     "A DataFrame of some files as declared: Spark reads a column that a file lacks as null."
-    columns = ", ".join(f"{backticks(field.name)} {sql_type(field.type, 'spark')}" for field in schema)
-    frame = spark.read.schema(columns).parquet(*files) if files else spark.createDataFrame([], columns)
-    file = "_metadata.file_path" if files else "CAST(NULL AS STRING)"
-    return frame.selectExpr("*", f"{file} AS {backticks(origin)}") if origin else frame
+    types = {field.name: sql_type(field.type, "spark") for field in schema}
+    frames = []
+    for narrow, group in _narrower_columns(files, schema).items():
+        columns = [f"{backticks(name)} {'INT' if name in narrow else kind}" for name, kind in types.items()]
+        wanted = [f"CAST({backticks(name)} AS {kind}) AS {backticks(name)}" for name, kind in types.items()]
+        wanted += [f"_metadata.file_path AS {backticks(origin)}"] if origin else []
+        frames.append(spark.read.schema(", ".join(columns)).parquet(*group).selectExpr(*wanted))
+    if not frames:
+        types |= {origin: "STRING"} if origin else {}
+        return spark.createDataFrame([], ", ".join(f"{backticks(name)} {kind}" for name, kind in types.items()))
+    return reduce(lambda one, other: one.unionByName(other), frames)
 
 # %% ../../nbs/jobs/45_engine_spark.ipynb #36307c37
 class Spark:

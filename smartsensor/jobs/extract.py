@@ -60,7 +60,7 @@ class Callbacks:
     slots: threading.Semaphore = field(
         default_factory=lambda: threading.Semaphore(2)
     )  # exports at once; the server allows 3
-    patience: PollPolicy = PollPolicy()  # noqa: RUF009  (frozen)
+    poll_policy: PollPolicy = PollPolicy()  # noqa: RUF009  (frozen)
     sleep: Callable[[float], object] | None = None  # between polls of an export; None: until `stop` is set at most
     clock: Callable[[], float] = time.monotonic  # for the deadlines of exports
     attempt: str = (
@@ -136,8 +136,8 @@ def exporter_of(client: Client, lake: Lake, callbacks: Callbacks = Callbacks()) 
     else:
         folder = Path(tempfile.gettempdir()) / f"smartsensor-exports-{os.getuid()}"
     return Exporter(
-        client, lake, folder, callbacks.patience, callbacks.clock, callbacks.sleep or callbacks.stop.wait,
-        told=lambda text: callbacks.on_rows(text, 0), check=callbacks.check, slots=callbacks.slots,
+        client, lake, folder, callbacks.poll_policy, callbacks.clock, callbacks.sleep or callbacks.stop.wait,
+        on_progress=lambda message: callbacks.on_rows(message, 0), raise_if_stopped=callbacks.check, slots=callbacks.slots,
     )  # fmt: skip
 
 
@@ -158,9 +158,9 @@ def _land_export(
         except _Unordered:
             return _land_download(lake, exporter, resource, downloaded, callbacks, sort=True)
 
-    before = exporter.spent["requests"]
+    before = exporter.counters["requests"]
     done = export(exporter, request, use)
-    return replace(done, requests=exporter.spent["requests"] - before)
+    return replace(done, requests=exporter.counters["requests"] - before)
 
 # %% ../../nbs/jobs/37_extract.ipynb #485c2ccb
 def _land_download(

@@ -289,7 +289,7 @@ class WindowCassette:
     def __init__(
         self, client: Client, lake: Lake, resource: Resource, window: Window, run: str, folder: Path | None
     ) -> None:
-        self.client = client if folder is None else client.taped(self)
+        self.client = client if folder is None else client.with_recorder(self)
         self._lake, self._folder, self._settings = lake, folder, client.settings
         self._about = {"run": run, "resource": resource.name, "window": window.key}
         self._recorder: Recorder | None = None

@@ -6,7 +6,8 @@
 __all__ = ['pending', 'is_covered', 'check_layers']
 
 # %% ../../nbs/jobs/47_pending.ipynb #dafd1e5e
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from ..lake.ledger import Evidence, Ledger
 from ..lake.layout import Manifest
 from ..lake.tables import Version
 from ..lake.lake import Lake
+from .decisions import Decision, held_windows
 from .merge import PromotionError
 
 # %% ../../nbs/jobs/47_pending.ipynb #f446af6c
@@ -25,6 +27,7 @@ def pending(
     lake: Lake,
     resource: Resource,
     published: Version,  # the newest
+    decided: Mapping[str, Decision] = MappingProxyType({}),  # about held readings, by manifest
 ) -> tuple[
     int, list[Evidence]
 ]:  # the ledger's version; held windows, then what landed since, in the order of the ledger
@@ -38,12 +41,34 @@ def pending(
     )  # a run that was killed may have closed a window twice
     if resource.mode == "snapshot":
         return ledger.version, _newest_listing(lake, resource, published, each)
-    each = [one for one in each if not _is_mended(one, ledger)]
-    return ledger.version, [one for at, one in enumerate(each) if one.reconciled or not is_covered(one, each[at + 1 :])]
+    each = [one for one in each if not _is_decided_away(lake, one, ledger, decided.get(one.manifest))]
+    return ledger.version, [
+        one for at, one in enumerate(each) if not _is_replaced(lake, resource, one, each[at + 1 :], published)
+    ]
 
 
 def is_covered(one: Evidence, later: Sequence[Evidence]) -> bool:
     return not subtract(one.window, [other.window for other in later if other.reconciled])
+
+
+def _is_replaced(lake: Lake, resource: Resource, one: Evidence, later: Sequence[Evidence], published: Version) -> bool:
+    "Whether what landed later stands for a reading: one that was miscounted, or one that is held and that a person had read again."
+    if not one.reconciled:
+        return is_covered(one, later)
+    if not is_covered(one, [other for other in later if "-backfill-" in other.run]):
+        return False
+    return one.manifest in {*published.held, *(held.manifest for held in held_windows(lake, resource.name))}
+
+
+def _is_decided_away(lake: Lake, one: Evidence, ledger: Ledger, decision: Decision | None) -> bool:
+    "Whether another reading stands for this one: a person's decision goes before what the counts say."
+    if decision is None or decision.action == "quarantine":
+        return _is_mended(one, ledger)
+    if decision.action == "accept":
+        return False
+    versions = range(decision.ledger_version + 1, ledger.version + 1)
+    landed_since = [later for version in versions for later in lake.ledger(ledger.resource, version).added]
+    return is_covered(one, landed_since)
 
 
 def _is_mended(one: Evidence, ledger: Ledger) -> bool:

@@ -25,14 +25,16 @@ def verify(
 ) -> list[str]:  # what differs, in words, each with its window; [] when ledger and raw agree
     "Recompute rows and hashes from raw, and coverage from the evidence."
     newest = lake.ledger(resource)
-    evidence = [one for version in range(1, newest.version + 1) for one in lake.ledger(resource, version).added]
+    history = [lake.ledger(resource, version) for version in range(1, newest.version + 1)]
+    evidence = [one for ledger in history for one in ledger.added]
+    accepted = [window for ledger in history for window in ledger.accepted]
     with ThreadPoolExecutor(4) as pool:
         found = [
             difference
             for differences in pool.map(lambda one: _differs(lake, one), evidence)
             for difference in differences
         ]
-    if merge(one.window for one in evidence if one.reconciled) != newest.covered:
+    if merge([*accepted, *(one.window for one in evidence if one.reconciled)]) != newest.covered:
         found.append(f"version {newest.version} of the ledger covers something else than its evidence does")
     closed = {one.manifest for one in evidence}
     landed = [key for key in lake.list(f"raw/{resource}/_manifests") if key not in closed]

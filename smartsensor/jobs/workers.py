@@ -21,7 +21,7 @@ from ..config import Secret
 from ..source.errors import ApiError
 from ..source.auth import ClientCredentials, Token, TokenError
 from ..source.budget import RateServerAddress, RateServerError, RemoteRateLimiter, serve_rate
-from ..source.http import Client, Log
+from ..source.http import Client, RequestLog
 from ..source.resources import Resource
 from ..lake.store import NotFound
 from ..lake.layout import Manifest, manifest_key
@@ -115,7 +115,9 @@ class ExecutorTask:
     began: float  # when the extraction began, seconds since 1970
     attempt: str = ""  # as in `Callbacks`
 
-    def __call__(self, groups: Iterable[Sequence[Due]]) -> Iterator[tuple[list[Manifest], Exception | None, Log]]:
+    def __call__(
+        self, groups: Iterable[Sequence[Due]]
+    ) -> Iterator[tuple[list[Manifest], Exception | None, RequestLog]]:
         "Land groups of windows. Raises what another attempt elsewhere may mend; returns any other failure."
         from pyspark import TaskContext
 
@@ -181,7 +183,7 @@ def land_on_executors(
 
 # %% ../../nbs/jobs/38_workers.ipynb #39558b8c
 def _run_tasks(
-    context: Any, task: ExecutorTask, groups: Sequence[Sequence[Due]], log: Log, callbacks: Callbacks
+    context: Any, task: ExecutorTask, groups: Sequence[Sequence[Due]], log: RequestLog, callbacks: Callbacks
 ) -> Landed:
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 

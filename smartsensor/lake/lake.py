@@ -38,7 +38,7 @@ def store_at(
     if "://" in root or not root:
         raise LakeError(f"{root!r} is no lake: take a folder, or s3://bucket/prefix")
     try:
-        return Folder(Path(root).expanduser().absolute())
+        return Folder(Path(root).expanduser().resolve())  # Iceberg writes paths: one name for each lake
     except RuntimeError as error:  # ~nobody-here/lake
         raise LakeError(f"{root!r} is no lake: {error} Write the whole path") from error
 

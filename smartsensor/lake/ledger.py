@@ -7,7 +7,7 @@ __all__ = ['LEDGER_SCHEMA', 'MIGRATIONS', 'Evidence', 'migrated', 'Ledger', 'pla
 
 # %% ../../nbs/lake/18_ledger.ipynb #84b2be6a
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,6 +77,7 @@ class Ledger:
     origin: datetime | None = None  # where incremental history begins, UTC; the first incremental run sets it
     covered: tuple[Window, ...] = ()  # union of all reconciled windows, oldest first
     added: tuple[Evidence, ...] = ()  # evidence that this version added
+    accepted: tuple[Window, ...] = ()  # that this version covers although their counts differ: a person accepted them
 
     def advance(
         self,
@@ -90,6 +91,18 @@ class Ledger:
         covered = merge([*self.covered, *(one.window for one in added if one.reconciled)])
         first = None if backfill else origin or (added[0].window.start if added else None)
         return Ledger(self.resource, self.version + 1, run, self.origin or first, covered, added)
+
+    def accept(self, run: str, windows: Iterable[Window]) -> "Ledger":
+        "The next version, which covers windows whose counts differ: a person took what came for all there is."
+        accepted = tuple(sorted(windows))
+        return replace(
+            self,
+            version=self.version + 1,
+            run=run,
+            covered=merge([*self.covered, *accepted]),
+            added=(),
+            accepted=accepted,
+        )
 
     @property
     def edge(self) -> datetime | None:
@@ -113,10 +126,11 @@ class Ledger:
         "Plain JSON values, with a schema version."
         covered = [list(window.bounds) for window in self.covered]
         origin, watermark = (rfc3339(at) if at else None for at in (self.origin, self.watermark))
-        return {
+        values = {
             "schema": LEDGER_SCHEMA, "resource": self.resource, "version": self.version, "run": self.run,
             "origin": origin, "watermark": watermark, "covered": covered, "added": [one.as_json() for one in self.added],
         }  # fmt: skip
+        return values | ({"accepted": [list(window.bounds) for window in self.accepted]} if self.accepted else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Ledger":
@@ -125,7 +139,8 @@ class Ledger:
         covered = tuple(Window(instant(start), instant(end)) for start, end in values["covered"])
         added = tuple(Evidence.from_json(one) for one in values["added"])
         origin = instant(values["origin"]) if values["origin"] else None
-        return cls(values["resource"], values["version"], values["run"], origin, covered, added)
+        accepted = tuple(Window(instant(start), instant(end)) for start, end in values.get("accepted", ()))
+        return cls(values["resource"], values["version"], values["run"], origin, covered, added, accepted)
 
 # %% ../../nbs/lake/18_ledger.ipynb #8f35c261
 def plan_windows(

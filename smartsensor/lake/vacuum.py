@@ -11,9 +11,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
-from .store import Entry
+from .store import Entry, LakeError
 from .lake import Lake
-from .tables import QUALIFIED, QUARANTINE, Tables, expirable, expire, referenced, table_key, versions
+from smartsensor.lake.tables import (
+    QUALIFIED,
+    QUARANTINE,
+    Tables,
+    expirable,
+    expire,
+    referenced,
+    table_key,
+    table_location,
+    versions,
+)
 
 # %% ../../nbs/lake/21_vacuum.ipynb #5eaf9811
 @dataclass(frozen=True)
@@ -100,6 +110,10 @@ def _table_garbage(
         return [], []
     ids = expirable(table, keep.versions, now - keep.replaced)
     needed, gone = referenced(table, ids), [version.number for version in versions(table) if version.snapshot in ids]
+    location = table_location(tables.lake, zone, resource).removeprefix("file://")
+    strange = [address for address in needed if not address.startswith(f"{location}/")]
+    if strange:
+        raise LakeError(f"{location}: {strange[0]} is a file of it and lies elsewhere; nothing was removed")
     old = [one for one in entries if one.modified < now - keep.temporary]
     return [Garbage("tables", **asdict(one)) for one in old if tables.lake.uri(one.key) not in needed], gone
 

@@ -95,7 +95,7 @@ _BADGES = {"passed": "passed", "warned": "passed with warnings", "held": "held"}
 _LEADS = {
     "passed": "Every expectation was met.",
     "warned": "All that is critical was met. The warnings below are recorded; the data was published.",
-    "held": "A critical expectation failed: nothing of this was published, and the version before it stays readable.",
+    "held": "A critical expectation failed: the windows below that are held were not published; they wait, and each run judges them again.",
 }
 
 # %% ../../nbs/quality/28_site.ipynb #3aed1869
@@ -117,6 +117,19 @@ INDEX = (
 <div class="card"><dl>
 {% for d in data %}<div><dt>{{ d.resource }}</dt><dd class="age" data-at="{{ d.at }}">{{ d.age }}</dd><dt>{{ d.when }}</dt></div>
 {% endfor %}</dl></div>{% endif %}
+{% if held %}<h2>Held windows {{ badge("held", held | length) }}</h2>
+<p class="lead">They landed, and the gate does not let them pass. Each run judges them again; a person decides: <code>smartsensor gate release WINDOW --quarantine|--accept|--reread --reason "…"</code></p>
+<div class="card{% if held | selectattr("overdue") | list %} alert{% endif %}">{% if held | selectattr("overdue") | list %}<b>Overdue: a window has been held for too long.</b>{% endif %}
+<table><thead><tr><th>resource</th><th>window</th><th>held since</th><th>what failed</th></tr></thead><tbody>
+{% for h in held %}<tr><td>{{ h.resource }}</td><td><code>{{ h.window }}</code><div class="why">{{ h.span }}</div></td>
+<td>{{ h.since[:16] | replace("T", " ") }} UTC{% if h.overdue %} {{ badge("held", "overdue") }}{% endif %}</td>
+<td>{% for f in h.failed %}<div>{{ f }}</div>{% endfor %}{% if h.page %}<a href="{{ h.page | replace("quality/", "", 1) }}">the verdict</a>{% endif %}</td></tr>
+{% endfor %}</tbody></table></div>{% endif %}
+{% if decisions %}<h2>Decisions</h2>
+<p class="lead">What people decided about held windows, newest first.</p>
+<div class="card"><table><thead><tr><th>when</th><th>resource</th><th>window</th><th>decision</th><th>by</th><th>why</th></tr></thead><tbody>
+{% for d in decisions %}<tr><td>{{ d.at[:16] | replace("T", " ") }} UTC</td><td>{{ d.resource }}</td><td><code>{{ d.window }}</code></td><td>{{ d.action }}</td><td>{{ d.by }}</td><td class="what">{{ d.reason }}</td></tr>
+{% endfor %}</tbody></table></div>{% endif %}
 <h2>Runs</h2>
 <p class="lead">Newest first. Each field leads to the expectations of a resource, and what the gate decided.</p>
 <div class="card"><table class="runs"><thead><tr><th>run</th><th>outcome</th>{% for r in resources %}<th>{{ r }}</th>{% endfor %}</tr></thead><tbody>
@@ -317,7 +330,7 @@ def _index_page(lake: SiteStore, kept: Entries, newest: int, now: datetime) -> b
     resources = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
     last, usual_s = next(iter(states), None), usual_interval_s(states)
     silent_s = (now - datetime.fromisoformat(last.at)).total_seconds() if last and last.at else 0.0
-    complete = json.loads(lake.read(STATE))["complete"] if lake.exists(STATE) else {}
+    state = json.loads(lake.read(STATE)) if lake.exists(STATE) else {}
     return _render(
         INDEX,
         "Data quality",
@@ -328,7 +341,9 @@ def _index_page(lake: SiteStore, kept: Entries, newest: int, now: datetime) -> b
         last=last,
         usual_s=usual_s,
         missing=bool(usual_s and silent_s > 2 * usual_s),
-        data=_data(complete, now),
+        data=_data(state.get("complete", {}), now),
+        held=state.get("held", []),
+        decisions=state.get("decisions", []),
         span=_span,
         made=f"{now:%Y-%m-%d %H:%M} UTC",
     )
@@ -367,8 +382,13 @@ def refresh_site(
     lake: SiteStore,
     complete: Mapping[str, datetime | None],  # by resource: up to when all has been read (the watermark), UTC
     now: datetime,  # aware
+    held: Sequence[Mapping[str, Any]] = (),  # held windows: resource, window, span, since, failed, page, overdue
+    decisions: Sequence[
+        Mapping[str, Any]
+    ] = (),  # of people about them, newest first: resource, window, action, by, at, reason
 ) -> None:
-    "Write down the age of the data, and the index anew: after each run, whatever became of it."
-    state = {"complete": {name: at.isoformat() if at else None for name, at in complete.items()}}
+    "Write down the age of the data and what is held, and the index anew: after each run, whatever became of it."
+    state: dict[str, Any] = {"complete": {name: at.isoformat() if at else None for name, at in complete.items()}}
+    state |= {"held": list(held), "decisions": list(decisions)}
     lake.put(STATE, json.dumps(state).encode())
     write_index(lake, "", NEWEST, now)

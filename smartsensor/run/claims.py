@@ -12,11 +12,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
 import psutil
 
 from ..lake.store import Conflict, LakeError, NotFound
@@ -43,33 +41,34 @@ class Claim:
     run: str
     host: str
     pid: int
-    born: float  # when that process started, seconds since 1970: a pid alone may be used again
+    born: float  # when that process started, seconds since 1970: the system uses a pid again
     at: str  # RFC 3339
 
     @property
     def name(self) -> str:
-        "What SMARTSENSOR_FENCE holds for the kernel: run/12."
+        "The value of SMARTSENSOR_FENCE in the kernel: run/12."
         return f"{self.scope}/{self.fence}"
 
+    @property
+    def lease_key(self) -> str:
+        "The object that holds the end of its lease."
+        return f"state/_claims/{self.scope}/lease-{self.fence:08}.json"
+
 # %% ../../nbs/run/64_claims.ipynb #3066bb7c
-def _lease_key(scope: str, fence: int) -> str:
-    return f"state/_claims/{scope}/lease-{fence:08}.json"
-
-
-def _seconds_left(lake: Lake, scope: str, fence: int, held: Mapping[str, Any], now: datetime) -> float:
+def _seconds_left(lake: Lake, held: Claim, now: datetime) -> float:
     "Seconds that a claim still holds; 0 when it was released, ran out, or its process is gone."
     try:
-        until = datetime.fromisoformat(lake.json(_lease_key(scope, fence))["until"])
+        until = datetime.fromisoformat(lake.json(held.lease_key)["until"])
     except NotFound:  # killed between its claim and its first lease
-        until = datetime.fromisoformat(held["at"]) + timedelta(seconds=LEASE_S)
+        until = datetime.fromisoformat(held.at) + timedelta(seconds=LEASE_S)
     return 0.0 if _process_is_gone(held) else max((until - now).total_seconds(), 0.0)
 
 
-def _process_is_gone(held: Mapping[str, Any]) -> bool:
-    if held["host"] != socket.gethostname():
+def _process_is_gone(held: Claim) -> bool:
+    if held.host != socket.gethostname():
         return False
     try:
-        return bool(abs(psutil.Process(held["pid"]).create_time() - held["born"]) > 1)
+        return bool(abs(psutil.Process(held.pid).create_time() - held.born) > 1)
     except psutil.NoSuchProcess:
         return True
 
@@ -79,14 +78,14 @@ def refuse_busy(
     scope: str,
     now: datetime,
 ) -> int:  # the number of the newest claim, 0 before the first; Busy
-    "Refuse to go on while a claim holds."
-    version, newest = lake.log("_claims", scope).latest()
-    if version and (seconds := _seconds_left(lake, scope, version, newest, now)):
+    "Stop when another run holds the lake."
+    fence, newest = lake.log("_claims", scope).latest()
+    if fence and (seconds := _seconds_left(lake, held := Claim(**newest), now)):
         raise Busy(
-            f"run {newest['run']} is at work on {lake.root}, since {newest['at']} as process {newest['pid']} on {newest['host']}; "
+            f"run {held.run} is at work on {lake.root}, since {held.at} as process {held.pid} on {held.host}; "
             f"its lease ends in {seconds:.0f} s unless it is renewed. Nothing was done: run again later"
         )
-    return version
+    return fence
 
 # %% ../../nbs/run/64_claims.ipynb #af1ad3ac
 def claim(
@@ -94,50 +93,49 @@ def claim(
     run: str,
     scope: str = "run",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Claim:  # Busy when another holds it
+) -> Claim:  # Busy when another run holds the lake
     "Take the right to work on a lake."
-    version = refuse_busy(lake, scope, now())
-    me = psutil.Process()
-    mine = Claim(
-        scope, version + 1, run, socket.gethostname(), me.pid, me.create_time(), now().isoformat(timespec="seconds")
-    )
+    process, at = psutil.Process(), now()
+    next_fence = refuse_busy(lake, scope, at) + 1
+    host, born = socket.gethostname(), process.create_time()
+    taken = Claim(scope, next_fence, run, host, process.pid, born, at.isoformat(timespec="seconds"))
     try:
-        lake.log("_claims", scope).append(mine.fence, asdict(mine))  # Conflict: another run took this number first
+        lake.log("_claims", scope).append(next_fence, asdict(taken))
     except Conflict:
         raise Busy(f"another run claimed {lake.root} in the same moment. Nothing was done: run again later") from None
-    renew(lake, mine, now)
-    return mine
+    renew(lake, taken, now)
+    return taken
 
 # %% ../../nbs/run/64_claims.ipynb #fad54d2a
+def _refuse_fenced(lake: Lake, scope: str, fence: int) -> None:
+    if lake.log("_claims", scope).latest()[0] != fence:
+        raise Fenced(f"a newer run took over claim {scope}/{fence} on {lake.root}; what this run landed stays")
+
+
 def renew(
     lake: Lake,
-    mine: Claim,
+    held: Claim,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     lease_s: float = LEASE_S,  # 0 releases it
 ) -> None:  # Fenced when a newer claim exists
     "Extend the lease of a claim."
-    if lake.log("_claims", mine.scope).latest()[0] != mine.fence:
-        raise Fenced(f"run {mine.run} lost its claim on {lake.root} to a newer run; what it landed stays")
+    _refuse_fenced(lake, held.scope, held.fence)
     until = now() + timedelta(seconds=lease_s)
-    lake.put(_lease_key(mine.scope, mine.fence), json.dumps({"until": until.isoformat()}).encode())
+    lake.put(held.lease_key, json.dumps({"until": until.isoformat()}).encode())
 
 
 @contextlib.contextmanager
-def hold_claim(
-    lake: Lake,
-    mine: Claim,
-    every_s: float = LEASE_S / 3,
-) -> Iterator[None]:  # renewed meanwhile, released at the end
-    "Keep a claim while something runs."
+def hold_claim(lake: Lake, held: Claim) -> Iterator[None]:
+    "Renew a claim while the block runs, and release it at the end."
     done = threading.Event()
 
     def keep_renewing() -> None:
         with contextlib.suppress(Fenced):  # the kernel finds it too, and stops
-            while not done.wait(every_s):
+            while not done.wait(LEASE_S / 3):
                 with contextlib.suppress(
                     LakeError
-                ):  # the lake is out of reach for a moment: two more renewals fit into the lease
-                    renew(lake, mine)
+                ):  # out of reach for a moment: the lease has time for two more attempts
+                    renew(lake, held)
 
     renewer = threading.Thread(target=keep_renewing, daemon=True)
     renewer.start()
@@ -147,7 +145,7 @@ def hold_claim(
         done.set()
         renewer.join()
         with contextlib.suppress(Fenced):
-            renew(lake, mine, lease_s=0)
+            renew(lake, held, lease_s=0)
 
 # %% ../../nbs/run/64_claims.ipynb #5cfbaa13
 def fence(
@@ -160,14 +158,13 @@ def fence(
     name = name or os.environ.get("SMARTSENSOR_FENCE", "")
     if not name:
         return lambda: None
-    scope, own_fence = name.split("/")
-    checked_at = [clock() - every_s]
+    scope, number = name.split("/")
+    next_check = clock()
 
     def check_fence() -> None:
-        if clock() - checked_at[0] < every_s:
-            return
-        checked_at[0] = clock()
-        if lake.log("_claims", scope).latest()[0] != int(own_fence):
-            raise Fenced(f"claim {name} on {lake.root} was taken over by a newer run; what had landed stays")
+        nonlocal next_check
+        if clock() >= next_check:
+            next_check = clock() + every_s
+            _refuse_fenced(lake, scope, int(number))
 
     return check_fence

@@ -18,8 +18,13 @@ from .exit_codes import EXIT_CODES, code_of, sentence
 from .terminal import print_error
 from .commands import pipeline_commands
 from .planning import planning_commands
+from .rewriting import rewriting_commands
+from .gate_commands import gate_commands
+from .quarantine_commands import quarantine_commands
 from .upkeep import upkeep_commands
 from .workbench import workbench_commands
+from .tables import tables_commands
+from .sql import sql_commands
 
 # %% ../../nbs/run/75_cli.ipynb #8392a12d
 app = typer.Typer(
@@ -31,7 +36,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for commands in (pipeline_commands, planning_commands, workbench_commands, upkeep_commands):
+for commands in (
+    pipeline_commands,
+    planning_commands,
+    sql_commands,
+    tables_commands,
+    workbench_commands,
+    upkeep_commands,
+    rewriting_commands,
+    gate_commands,
+    quarantine_commands,
+):
     app.add_typer(commands)  # without a name: its commands stand beside the others
 
 # %% ../../nbs/run/75_cli.ipynb #3e722b4e

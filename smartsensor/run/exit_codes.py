@@ -15,19 +15,19 @@ EXIT_CODES: Mapping[int, str] = {
     0: "done: published, or nothing was due",
     1: "an unexpected fault: a bug, or a kernel that was killed",
     2: "usage or configuration: the message names the option or variable",
-    3: "the API can't be read now: run again later, what landed stays",
+    3: "the API can't be read at the moment: run again later, what landed stays",
     4: "the API refuses us: a person must mend credentials or permissions",
-    5: "the API or the lake does not say what it should: counts differ, or a page is none",
-    6: "the gate holds windows: the message names them; all others were published",
-    7: "another run was faster: nothing is lost, run again",
+    5: "the API or the lake breaks its contract: counts differ, or a page can't be decoded",
+    6: "the gate holds windows: they stay due, and the message says what was published beside them",
+    7: "another run works on this lake: nothing is lost, run again later",
     8: "the lake can't be used: full, read-only, denied or missing",
-    124: "the job's time was over: run again, it goes on from what has landed",
-    143: "the job was told to end: run again, it goes on from what has landed",
+    124: "the job reached its time limit: run again, it goes on from what has landed",
+    143: "a signal ended the job: run again, it goes on from what has landed",
 }
 
 # %% ../../nbs/run/60_exit_codes.ipynb #d527c573
 CODES: Mapping[str, int] = {
-    "ConfigError": 2, "GateError": 2, "CheckSuites": 2, "EngineError": 2,
+    "ConfigError": 2, "GateError": 2, "CheckSuites": 2, "EngineError": 2, "QueryError": 2,
     "TransportFault": 3, "ServerFault": 3, "RateLimited": 3, "CheckUnreachable": 3,
     "ExportOverdue": 3, "ExportCancelled": 3, "ExportFailed": 5, "ExportBroken": 5,
     "AuthError": 4, "Forbidden": 4, "CheckUnauthenticated": 4, "CheckForbidden": 4,
@@ -63,6 +63,5 @@ def sentence(
     text = " ".join(redact(str(error)).split())
     if code_of(error) != 1 or isinstance(error, JobFailed):
         return text
-    return (
-        f"unexpected {type(error).__name__}: {text or 'without a message'}. SMARTSENSOR_DEBUG=1 shows where it happened"
-    )
+    kind = type(error).__name__
+    return f"unexpected {kind}: {text or 'without a message'}. SMARTSENSOR_DEBUG=1 shows where it happened"

@@ -50,9 +50,7 @@ def install_kernel(
     "Install the local kernel for Jupyter; Glue's own kernel, if it is there, stays."
     description = folder / "kernels" / KERNEL / "kernel.json"
     if description.exists() and __name__ not in description.read_text():
-        raise ConfigError(
-            f"{description.parent} is Glue's own kernel of this name: remove it first, or name another --prefix"
-        )
+        raise ConfigError(f"{description.parent} is Glue's own kernel: remove it first, or name another --prefix")
     return write_kernel(folder)
 
 
@@ -71,8 +69,7 @@ def spark_settings(
 ) -> dict[str, str]:  # ConfigError where a setting has no value
     "Parse Spark's settings out of one text."
     pairs = [part.strip().strip("\"'") for part in re.split(r"(?:^|\s)--conf[\s=]", text) if part.strip()]
-    malformed = [pair for pair in pairs if not re.match(r"[\w.\-]+=", pair)]
-    if malformed:
+    if malformed := [pair for pair in pairs if not re.match(r"[\w.\-]+=", pair)]:
         raise ConfigError(f"{malformed[0]!r} is no setting of Spark: write spark.name=value --conf spark.other=value")
     return dict(pair.split("=", 1) for pair in pairs)
 
@@ -89,9 +86,9 @@ def apply_conf(
     conf: Mapping[str, str],  # Spark's settings
 ) -> list[str]:  # names that the running session can't change any more
     "Apply settings to the running session, as far as it takes them, and to the next one."
-    given = shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", "").removesuffix("pyspark-shell"))
+    earlier = shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", "").removesuffix("pyspark-shell"))
     flags = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
-    os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join([*given, *flags, "pyspark-shell"])
+    os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join([*earlier, *flags, "pyspark-shell"])
     session = _running_session()
     if session is None:
         return []
@@ -102,16 +99,15 @@ def apply_conf(
 
 # %% ../../nbs/run/62_kernel.ipynb #55ddfad2
 def _record_magic(session_options: dict[str, Any], values: Mapping[str, Any]) -> None:
-    "Record options of the session, and apply those that mean something here."
+    "Record options of the session, and apply those that a local kernel has too."
     session_options |= values
     print("Recorded, for AWS Glue: " + ", ".join(f"{name} {value}".strip() for name, value in values.items()))
     for name, value in values.items():
         kind = name.lstrip("-").replace("-", "_")
         if kind in ("conf", "spark_conf") and value:
             too_late = apply_conf(spark_settings(str(value)))
-            print(
-                f"Applied to Spark{', but not to the session that runs: ' + ', '.join(too_late) if too_late else '.'}"
-            )
+            limit = f", but not to the session that runs: {', '.join(too_late)}" if too_late else "."
+            print(f"Applied to Spark{limit}")
         elif kind == "extra_py_files":
             sys.path[:0] = [path for path in str(value).strip("[]").split(",") if Path(path).exists()]
 
@@ -132,9 +128,8 @@ def line_magics(shell: Any, session_options: dict[str, Any]) -> dict[str, Callab
         print("Magics:", ", ".join([f"%{name}" for name in LINE_MAGICS] + [f"%%{name}" for name in CELL_MAGICS]))
 
     def status(line: str = "") -> None:
-        print(
-            f"A local kernel; Spark {'runs' if _running_session() else 'is not running'}. Asked for: {session_options}"
-        )
+        state = "runs" if _running_session() else "does not run"
+        print(f"A local kernel; Spark {state}. Options: {session_options}")
 
     def stop(line: str = "") -> None:
         session = _running_session()

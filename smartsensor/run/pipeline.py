@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PROMOTED', 'JOBS', 'BACKFILL', 'RunRequest', 'source_of', 'job_record', 'interrupted', 'unfinished', 'newest_run',
-           'Outcome', 'resource_rows', 'watermarks', 'run_pipeline', 'complete_up_to', 'open_backfills', 'run_backfill']
+           'Outcome', 'resource_rows', 'watermarks', 'run_pipeline', 'refresh', 'complete_up_to', 'open_backfills',
+           'run_backfill']
 
 # %% ../../nbs/run/65_pipeline.ipynb #5c7c4b1c
 import json
@@ -23,6 +24,7 @@ from ..lake.layout import manifest_key, new_run_id
 from ..lake.lake import Lake
 from ..quality.site import refresh_site
 from ..jobs.check import Report
+from ..jobs.decisions import HELD_HOURS, decision_history, held_windows
 from ..jobs.extraction import close
 from .exit_codes import CODES
 from .notebooks import ExecutedNotebook, PageWriter, execute, set_variables
@@ -132,7 +134,7 @@ def _save(lake: Lake, outcome: Outcome) -> None:
     lake.put(f"runs/{outcome.run}/result.json", json.dumps(outcome.as_json(), indent=1).encode())
 
 # %% ../../nbs/run/65_pipeline.ipynb #381078c3
-PROMOTED = ("new", "updated", "already", "quarantined", "removed", "outcome", "version")
+PROMOTED = ("new", "updated", "already", "quarantined", "removed", "outcome", "version", "held_windows", "decisions")
 
 
 def _failed_expectations(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -244,8 +246,24 @@ def run_pipeline(
         fence(lake, own_claim.name, every_s=0)()  # a run that lost its claim leaves the result to the other one
         outcome = _outcome(lake, run, executed, resumed is not None, since)
         _save(lake, outcome)
-        refresh_site(lake, complete_up_to(lake), datetime.now(UTC))
+        refresh(lake, settings.held_hours)
     return outcome
+
+
+def refresh(
+    lake: Lake,
+    held_hours: float = HELD_HOURS,  # after which a held window is overdue
+) -> None:
+    "Make the index of the quality site anew: ages, what is held, and what was decided."
+    names, now = [resource.name for resource in choose([])], datetime.now(UTC)
+    held = [
+        {**asdict(one), "span": str(one.span), "overdue": one.hours(now) > held_hours}
+        for name in names
+        for one in held_windows(lake, name)
+    ]
+    decided = [asdict(one) for name in names for one in decision_history(lake, name)]
+    decided.sort(key=lambda one: str(one["at"]), reverse=True)
+    refresh_site(lake, complete_up_to(lake), now, held, decided[:20])
 
 
 def complete_up_to(
@@ -306,4 +324,5 @@ def run_backfill(
         outcome = _outcome(lake, run, executed, resumed, since)
         if outcome.code == 0:
             _save(lake, outcome)
+        refresh(lake, settings.held_hours)
     return outcome

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['planning_commands', 'RunsOption', 'MUCH_ROWS', 'MUCH_S', 'FIGURES', 'BeginOption', 'EndOption', 'ForceOption',
            'NewestFirstOption', 'ThreadsOption', 'YesOption', 'due_table', 'schedules', 'plan', 'comparison',
-           'backfill']
+           'read_stretch', 'backfill']
 
 # %% ../../nbs/run/72_planning.ipynb #2b23d968
 import json
@@ -234,6 +234,33 @@ ThreadsOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Go on even if it takes long.")]
 
+# %% ../../nbs/run/72_planning.ipynb #d7bf0d4c
+def read_stretch(
+    settings: Settings,
+    new: Backfill | None,  # None: go on with the one that was interrupted
+    yes: bool,  # also when it takes long
+) -> Outcome | None:  # None: there was nothing to read
+    "Plan a backfill, print the plan, carry it out and print what came of it."
+    store, client, source = Lake(settings.lake), connect(settings), source_of(settings)
+    refuse_busy(store, "backfill", datetime.now(UTC))
+    run, chosen, resumed = _choose_backfill(store, new, source)
+    report = _report(client, store, settings, run, chosen, resumed)
+    raise_if_failed(report)
+    _print_plan(report, client)
+    _accept(report, yes or resumed)
+    if not report.due:
+        print_line("Nothing to read there.")
+        _close_empty(store, report, resumed)
+        return None
+    _write_plan(store, report, chosen, source, resumed)
+    names = [declared.name for declared in chosen.chosen()]
+    outcome = run_backfill(settings, job_notebooks(), run, names, resumed)
+    show(outcome)
+    if outcome.code == 0:
+        predicted, extracted = (store.json(f"runs/{run}/{file}.json") for file in ("backfill", "extract"))
+        out.print(comparison(predicted["predicted"], extracted))
+    return outcome
+
 # %% ../../nbs/run/72_planning.ipynb #4d4620fc
 @planning_commands.command()
 def backfill(
@@ -251,22 +278,5 @@ def backfill(
     """Read a stretch of history, whatever the incremental runs do, and promote it."""
     new = _new_backfill(begin, end, resource, force, newest_first)
     with command_settings(lake, engine, simulate, **({"THREADS": str(threads)} if threads else {})) as settings:
-        store, client, source = Lake(settings.lake), connect(settings), source_of(settings)
-        refuse_busy(store, "backfill", datetime.now(UTC))
-        run, chosen, resumed = _choose_backfill(store, new, source)
-        report = _report(client, store, settings, run, chosen, resumed)
-        raise_if_failed(report)
-        _print_plan(report, client)
-        _accept(report, yes or resumed)
-        if not report.due:
-            print_line("Nothing to read there.")
-            _close_empty(store, report, resumed)
-            return
-        _write_plan(store, report, chosen, source, resumed)
-        names = [declared.name for declared in chosen.chosen()]
-        outcome = run_backfill(settings, job_notebooks(), run, names, resumed)
-        show(outcome)
-        if outcome.code == 0:
-            predicted, extracted = (store.json(f"runs/{run}/{file}.json") for file in ("backfill", "extract"))
-            out.print(comparison(predicted["predicted"], extracted))
-    raise typer.Exit(outcome.code)
+        outcome = read_stretch(settings, new, yes)
+    raise typer.Exit(outcome.code if outcome else 0)

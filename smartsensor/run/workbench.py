@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import webbrowser
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +21,8 @@ from ..config import ConfigError, as_env
 from ..source.http import connect
 from ..source.resources import RESOURCES
 from ..lake.store import NotFound
-from ..quality.site import refresh_site
 from ..jobs.discover import discover as describe_endpoint
-from .pipeline import complete_up_to
+from .pipeline import refresh
 from .kernel import install_kernel, kernel_path
 from .terminal import print_error, print_line
 from .options import LakeOption, SimulateOption, command_settings, open_lake, project_folder
@@ -56,7 +54,7 @@ def docs(
     opened, key = open_lake(lake), "quality/index.html"
     if not opened.exists(key):
         raise NotFound(f"{opened.link(key)} is not there yet; make it by `smartsensor run`")
-    refresh_site(opened, complete_up_to(opened), datetime.now(UTC))  # a run that never came shows only to who looks
+    refresh(opened)  # a run that never came shows only to who looks
     print_line(opened.link(key))
     if browser and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         webbrowser.open(opened.link(key))

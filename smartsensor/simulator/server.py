@@ -29,12 +29,12 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .fleet import KINDS, Fleet
+from .fleet import MEASUREMENT_TYPES, Fleet
 from .telemetry import stamp, to_ms
-from .world import Query, World, blocks, count_rows
+from .world import Query, World, block_numbers, count_rows
 from .faults import TOKEN_PATH, Clock, FaultPlan, Problem
 from .state import Account, Api, Limits
-from .pages import next_cursor, page_body, read_page, pagination_body
+from .pages import page_body, read_page
 from .app import create_app
 
 # %% ../../nbs/simulator/59_server.ipynb #ed3bfeff
@@ -50,12 +50,12 @@ class Running:
 
     @property
     def token_url(self) -> str:
-        "Where tokens come from."
+        "The token end point."
         return self.base_url + TOKEN_PATH
 
     @property
     def control_url(self) -> str:
-        "Where faults, clock and log are reached."
+        "The control end point for faults, clock and log."
         return self.base_url.removesuffix("/v1") + "/_control"
 
 # %% ../../nbs/simulator/59_server.ipynb #d5b56e4a
@@ -65,33 +65,33 @@ _FAST_PATH = b"GET /v1/measurements?"
 
 def fast_page(
     api: Api,
-    data: bytes,  # what came over the connection
-) -> tuple[bytes, bytes] | None:  # head and body; None: let the application answer
-    "Answer a lone GET of a page of measurements that has a good token."
+    data: bytes,  # received from the connection
+) -> tuple[bytes, bytes] | None:  # head and body; None: the application has to answer
+    "Answer a single GET of a page of measurements that has a good token."
     if not data.startswith(_FAST_PATH) or data.find(b"\r\n\r\n") != len(data) - 4:
         return None
     bearer = _BEARER.search(data)
     token = api.tokens.get(bearer[1].decode()) if bearer else None
     if token is None or token.expires <= api.now() or "telemetry.read" not in token.scopes:
         return None
-    given = dict(parse_qsl(data[len(_FAST_PATH) : data.index(b" ", len(_FAST_PATH))].decode()))
+    parameters = dict(parse_qsl(data[len(_FAST_PATH) : data.index(b" ", len(_FAST_PATH))].decode()))
     try:
-        walk, rows, limit, now = read_page(api, "measurements", given)
+        query, rows, pagination = read_page(api, "measurements", parameters, {})
     except Problem:
-        return None  # the application words it
-    request_id = api.next_id()
-    body = page_body(rows.data, pagination_body(next_cursor(api, walk, rows, now, {}), limit), walk.query, request_id)
+        return None  # the application writes the error
+    request_id = api.next_request_id()
+    body = page_body(query, rows, pagination, request_id)
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n\r\n"
     api.log["GET", "/measurements", 200] += 1
     return head.encode(), body
 
 
 class Connection(H11Protocol):  # type: ignore[misc]
-    "uvicorn's protocol; it hands its transport to the replies that break it, and takes the express lane in a benchmark."
+    "uvicorn's protocol: it gives its transport to replies that break the connection, and takes the fast path in a benchmark."
 
-    def __init__(self, *arguments: Any, lane: Api | None = None, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.lane = lane
+    def __init__(self, *arguments: Any, fast_api: Api | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fast_api = fast_api  # None: no benchmark
 
     def connection_made(self, transport: Any) -> None:
         "Put the transport where a reply finds it."
@@ -100,33 +100,29 @@ class Connection(H11Protocol):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         "Bytes of a request."
-        reply = fast_page(self.lane, data) if self.lane else None
-        if reply is None or self.lane is None:
+        reply = fast_page(self.fast_api, data) if self.fast_api else None
+        if reply is None or self.fast_api is None:
             super().data_received(data)
         else:
             self._unset_keepalive_if_required()
-            asyncio.get_running_loop().call_later(self.lane.latency_s, self._send, reply)
-
-    def _send(self, reply: tuple[bytes, bytes]) -> None:
-        for part in reply:
-            self.transport.write(part)
+            asyncio.get_running_loop().call_later(self.fast_api.latency_s, self.transport.writelines, reply)
 
 # %% ../../nbs/simulator/59_server.ipynb #9c2e22f5
 def _open_socket(host: str, port: int) -> socket.socket:
-    # TCP by name: asyncio turns off the delay of small writes only for sockets that say so, and 40 ms a reply is what it costs
+    # IPPROTO_TCP by name: only then asyncio sends small writes at once; else each reply takes 40 ms longer
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        raise OSError(f"port {port} of {host} can't be served ({error}): name another one, or 0 for any") from None
+        raise OSError(f"can't listen on port {port} of {host} ({error}): name another port, or 0 for any") from None
     listener.listen(256)
     return listener
 
 
-def _uvicorn_server(app: FastAPI, lane: bool = False) -> uvicorn.Server:
-    protocol = cast(Any, partial(Connection, lane=app.state.api if lane else None))
+def _uvicorn_server(app: FastAPI, fast: bool = False) -> uvicorn.Server:
+    protocol = cast(Any, partial(Connection, fast_api=app.state.api if fast else None))
     config = uvicorn.Config(
         app, http=protocol, proxy_headers=False, ws="none", lifespan="off", access_log=False, log_level="warning", date_header=False,
         server_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=2,
@@ -141,7 +137,7 @@ def serve(
     clock: Callable[[], datetime] | None = None,  # None: the real one
     limits: Limits | None = None,  # None: as the contract has them
     port: int = 0,  # 0: any that is free
-    accounts: Sequence[Account] = (Account(),),  # the first one's credentials are handed out
+    accounts: Sequence[Account] = (Account(),),  # `Running` holds the credentials of the first
     latency_s: float = 0.0,  # added to each reply
     world: World | None = None,  # None: made from the fleet; pass one to ask it for the truth, or to keep its cache
 ) -> Iterator[Running]:
@@ -166,111 +162,100 @@ class _OneLineErrors(argparse.ArgumentParser):
 
 
 def _argument_parser() -> argparse.ArgumentParser:
-    p = _OneLineErrors(
-        prog="smartsensor simulate",
-        description="Serve the SmartSensor API on 127.0.0.1.",
-    )
-    fleet, limits = Fleet(), Limits()
-    p.add_argument("--port", type=int, default=0, help="0: any that is free")
+    parser = _OneLineErrors(prog="smartsensor simulate", description="Serve the SmartSensor API on 127.0.0.1.")
+    add, fleet, limits = parser.add_argument, Fleet(), Limits()
+    add("--port", type=int, default=0, help="0: any that is free")
     for name in ("seed", "organizations", "plants", "assets", "sensors", "interval_s"):
-        p.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(fleet, name))
+        add(f"--{name.replace('_', '-')}", type=int, default=getattr(fleet, name))
     for name in ("burst", "sustained", "token_lifetime_s", "cursor_lifetime_s", "exports", "export_file_rows"):
-        p.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(limits, name))
-    p.add_argument(
-        "--unindexed",
-        type=float,
-        default=0.0,
-        help="share of measurements that are listed only some time after their updated_at",
-    )
-    p.add_argument("--legacy-headers", choices=("", "delta", "epoch"), default="")
-    p.add_argument("--clock-start", type=datetime.fromisoformat, help="RFC 3339 with a zone; default: now")
-    p.add_argument("--clock-speed", type=float, default=1.0, help="simulated seconds in a real one; 0 stands still")
-    p.add_argument("--faults", type=Path, help="JSON file with the fault plan")
-    p.add_argument("--latency-ms", type=float, default=0.0, help="added to each reply")
-    p.add_argument(
-        "--bench-rows", type=int, default=0, help="render about so many measurements beforehand and stop the clock"
-    )
-    p.add_argument("--cache-mb", type=int, default=192, help="memory for rendered rows")
-    p.add_argument(
-        "--client-id", default=Account().client_id, help="its secret comes from SMARTSENSOR_SIMULATOR_SECRET"
-    )
-    p.add_argument(
-        "--ready-file", help="written when the server answers: JSON with base_url and the rest; - for standard output"
-    )
-    p.add_argument("--until-eof", action="store_true", help="end when standard input does")
-    return p
+        add(f"--{name.replace('_', '-')}", type=int, default=getattr(limits, name))
+    late = "share of measurements that are listed only some time after their updated_at"
+    add("--unindexed", type=float, default=0.0, help=late)
+    add("--legacy-headers", choices=("", "delta", "epoch"), default="")
+    add("--clock-start", type=datetime.fromisoformat, help="RFC 3339 with a zone; default: now")
+    add("--clock-speed", type=float, default=1.0, help="simulated seconds in a real one; 0 stands still")
+    add("--faults", type=Path, help="JSON file with the fault plan")
+    add("--latency-ms", type=float, default=0.0, help="added to each reply")
+    bench = "render about this many measurements beforehand and stop the clock"
+    add("--bench-rows", type=int, default=0, help=bench)
+    add("--cache-mb", type=int, default=192, help="memory for rendered rows")
+    secret = "its secret comes from SMARTSENSOR_SIMULATOR_SECRET"
+    add("--client-id", default=Account().client_id, help=secret)
+    ready = "written when the server answers: JSON with base_url and the rest; - for standard output"
+    add("--ready-file", help=ready)
+    add("--until-eof", action="store_true", help="end when standard input does")
+    return parser
 
 # %% ../../nbs/simulator/59_server.ipynb #9700950d
 def _bench_world(fleet: Fleet, rows: int, cache_bytes: int, now: datetime) -> tuple[World, dict[str, Any]]:
-    "A fleet that measures so many rows in a day, all of them rendered before the first request."
-    fleet = replace(fleet, interval_s=max(1, int(fleet.sensors * len(KINDS) * 86_400 / rows)))
+    "A fleet that measures this many rows in a day, all of them rendered before the first request."
+    fleet = replace(fleet, interval_s=max(1, int(fleet.sensors * len(MEASUREMENT_TYPES) * 86_400 / rows)))
     world = World(fleet, max(cache_bytes, rows * 800 + (64 << 20)))
     end = to_ms(now)
     query = Query("measurements", int(end - rows / fleet.rows_per_s * 1000), end, end)
-    for k in blocks(world, query, None):
-        world.rendered("measurements", k)
+    for number in block_numbers(world, query):
+        world.rendered("measurements", number)
     window = {"updated_since": stamp(query.since), "updated_before": stamp(query.before)}
     return world, {"rows": count_rows(world, query), **window}
 
-# %% ../../nbs/simulator/59_server.ipynb #8dd9c399
+
 def _load_plan(path: Path) -> FaultPlan:
     try:
-        return FaultPlan.load(path)
+        return FaultPlan.parse(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"--faults {path}: no plan of faults ({type(error).__name__}: {error})") from error
+        raise ValueError(f"--faults {path} holds no fault plan ({type(error).__name__}: {error})") from error
 
-
-def _announce(running: Running, target: str) -> None:
+# %% ../../nbs/simulator/59_server.ipynb #8dd9c399
+def _write_ready(running: Running, target: str) -> None:
     text = json.dumps({**asdict(running), "token_url": running.token_url}) + "\n"
     if target == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        print(text, end="", flush=True)
     else:
-        aside = Path(target + ".part")
-        aside.write_text(text)
-        aside.replace(target)
+        part = Path(target + ".part")  # then renamed: a reader finds the whole file or none
+        part.write_text(text)
+        part.replace(target)
 
 
-def _end_with_input(server: uvicorn.Server) -> None:
+def _stop_at_eof(server: uvicorn.Server) -> None:
     while os.read(0, 4096):  # not sys.stdin: an interpreter that ends while a thread holds its lock is a fatal error
         pass
     server.should_exit = True
-    threading.Timer(5.0, os._exit, (0,)).start()  # should a request hang: the parent is gone, nobody waits for it
+    threading.Timer(5.0, os._exit, (0,)).start()  # a request that hangs must not keep the process: its parent is gone
 
 # %% ../../nbs/simulator/59_server.ipynb #ef77bb40
 def main(argv: Sequence[str] | None = None) -> int:
     "Serve until interrupted; the command line of `python -m smartsensor.simulator.server`."
-    arguments = _argument_parser()
+    parser = _argument_parser()
     try:
-        return _serve(arguments.parse_args(argv))
+        return _serve(parser.parse_args(argv))
     except (OSError, ValueError) as error:
-        arguments.error(str(error))  # ends with 2
+        parser.error(str(error))  # ends with 2
     except KeyboardInterrupt:
         return 130
 
 
-def _serve(a: argparse.Namespace) -> int:  # OSError, ValueError: an argument that can't be served
-    fleet = Fleet(a.seed, a.organizations, a.plants, a.assets, a.sensors, a.interval_s, unindexed=a.unindexed)
-    limits = Limits(
-        burst=a.burst, sustained=a.sustained, token_lifetime_s=a.token_lifetime_s,
-        cursor_lifetime_s=a.cursor_lifetime_s, legacy_headers=a.legacy_headers,
-        exports=a.exports, export_file_rows=a.export_file_rows,
-    )  # fmt: skip
-    clock = Clock(a.clock_start, 0.0 if a.bench_rows else a.clock_speed)
-    world, bench = World(fleet, a.cache_mb << 20), None
-    if a.bench_rows:
-        world, bench = _bench_world(fleet, a.bench_rows, a.cache_mb << 20, clock())
-    account = Account(a.client_id, os.environ.get("SMARTSENSOR_SIMULATOR_SECRET", Account().client_secret))
-    plan = _load_plan(a.faults) if a.faults else FaultPlan()
-    app = create_app(world, clock, limits, plan, (account,), a.latency_ms / 1000)
-    listener, server = _open_socket("127.0.0.1", a.port), _uvicorn_server(app, lane=bench is not None)
-    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    if a.until_eof:
-        threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
-    if a.ready_file != "-":
-        print(f"SmartSensor API: {base}/v1   described at {base}/docs   client {account.client_id}", file=sys.stderr)
-    if a.ready_file:
-        _announce(Running(base + "/v1", account.client_id, account.client_secret, os.getpid(), bench), a.ready_file)
+def _serve(options: argparse.Namespace) -> int:  # OSError, ValueError: an option is wrong
+    given = vars(options)
+    fleet = Fleet(**{name: given[name] for name in Fleet.__dataclass_fields__ if name in given})
+    limits = Limits(**{name: given[name] for name in Limits.__dataclass_fields__ if name in given})
+    clock = Clock(options.clock_start, 0.0 if options.bench_rows else options.clock_speed)
+    cache_bytes, bench = options.cache_mb << 20, None
+    if options.bench_rows:
+        world, bench = _bench_world(fleet, options.bench_rows, cache_bytes, clock())
+    else:
+        world = World(fleet, cache_bytes)
+    account = Account(options.client_id, os.environ.get("SMARTSENSOR_SIMULATOR_SECRET", Account().client_secret))
+    plan = _load_plan(options.faults) if options.faults else FaultPlan()
+    app = create_app(world, clock, limits, plan, (account,), options.latency_ms / 1000)
+    listener, server = _open_socket("127.0.0.1", options.port), _uvicorn_server(app, fast=bench is not None)
+    root = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if options.until_eof:
+        threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
+    if options.ready_file != "-":
+        print(f"SmartSensor API: {root}/v1   described at {root}/docs   client {account.client_id}", file=sys.stderr)
+    if options.ready_file:
+        running = Running(f"{root}/v1", account.client_id, account.client_secret, os.getpid(), bench)
+        _write_ready(running, options.ready_file)
     server.run([listener])
     return 0
 
@@ -282,26 +267,24 @@ def start_process(
 ) -> Iterator[Running]:
     "Serve from a process of its own until the block ends."
     command = [sys.executable, "-m", "smartsensor.simulator.server", *arguments, "--until-eof", "--ready-file", "-"]
-    # Of its own session: Ctrl-C is for the command that started it, and this ends when its input does.
+    # A session of its own: Ctrl-C ends the command that started the server; the server ends when its input does.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as child:
-        line: queue.Queue[str] = queue.Queue()
-        output = cast(Any, child.stdout)
-        threading.Thread(target=lambda: line.put(output.readline()), daemon=True).start()
+        first_line: queue.Queue[str] = queue.Queue()
+        stdin, stdout = cast(Any, child.stdin), cast(Any, child.stdout)
+        threading.Thread(target=lambda: first_line.put(stdout.readline()), daemon=True).start()
         try:
-            text = line.get(timeout=timeout_s)
+            text = first_line.get(timeout=timeout_s)
             if not text:
-                raise RuntimeError(
-                    f"the simulator ended with {child.wait()} before it was ready; its message stands above"
-                )
+                raise RuntimeError(f"the simulator ended with {child.wait()}; its message stands above")
             ready = json.loads(text)
-            yield Running(**{name: ready[name] for name in ("base_url", "client_id", "client_secret", "pid", "bench")})
+            yield Running(**{name: ready[name] for name in Running.__dataclass_fields__})
         except queue.Empty:
             child.kill()
             raise TimeoutError(f"the simulator was not ready within {timeout_s:g} s") from None
         finally:
-            cast(Any, child.stdin).close()
+            stdin.close()
             try:
                 child.wait(10)
             except subprocess.TimeoutExpired:

@@ -28,7 +28,7 @@ from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
-from smartsensor.lake.store import Conflict, NotFound
+from smartsensor.lake.store import Conflict, LakeError, NotFound
 from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Version, commit, rollback
 from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules
@@ -1075,6 +1075,50 @@ def test_to_lose_every_race_is_a_conflict(landing: Landing, engine: Engine, gate
     assert beaten == 10
     in_place(landing.lake, MEASUREMENTS)
     assert promote(landing.lake, MEASUREMENTS, engine, gate, landing.run()).new == 1
+
+
+# --- columns --------------------------------------------------------------------------------------------------------------
+
+
+def probe(**kinds: pa.DataType) -> Resource:
+    """A resource with these columns beside its key, its event and its update."""
+    fixed = {"probe_id": pa.string(), "seen_at": INSTANT, "updated_at": INSTANT}
+    return Resource(
+        "probes", "/probes", ("probe_id",), pa.schema({**fixed, **kinds}), "incremental", "updated_at", "seen_at"
+    )
+
+
+def probe_row(number: int, **more: Any) -> Row:
+    return {"probe_id": f"p-{number}", "seen_at": DAY, "updated_at": DAY, **more}
+
+
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("spark", marks=pytest.mark.spark)])
+def test_a_declaration_may_gain_a_column_and_widen_another(
+    landing: Landing, tmp_path: Path, engine: Engine, request: pytest.FixtureRequest, kind: str
+) -> None:
+    used = engine if kind == "duckdb" else request.getfixturevalue("spark")
+    (tmp_path / "probes.raw.json").write_text(suite("probes.raw"))
+    (tmp_path / "probes.qualified.json").write_text(suite("probes.qualified"))
+    gate = QuickGate(tmp_path)
+    narrow, wide = probe(level=pa.int32()), probe(level=pa.int64(), unit=pa.string())
+    gate.resources["probes"] = narrow
+    promote(landing.lake, narrow, used, gate, landing.land(narrow, [probe_row(1, level=1), probe_row(2, level=2)]))
+    before = paths(landing.lake, "probes")
+    promote(landing.lake, wide, used, gate, landing.land(wide, [probe_row(3, level=2**40, unit="m")]))
+    assert before < paths(landing.lake, "probes"), "old files stay as they are"
+    late = probe_row(2, level=7, unit="cm", updated_at=DAY + HOUR)
+    promote(landing.lake, wide, used, gate, landing.land(wide, [late]))
+    rows = {row["probe_id"]: (row["level"], row["unit"]) for row in rows_of(landing.lake, "probes")}
+    assert rows == {"p-1": (1, None), "p-2": (7, "cm"), "p-3": (2**40, "m")}
+    assert pl.scan_iceberg(table_of(landing.lake, "probes")).collect().height == 3
+    number = newest(landing.lake, "probes").number
+    for worse, why in (
+        (narrow, "columns that the declaration lacks: unit"),
+        (probe(level=pa.string(), unit=pa.string()), "can't take the declared columns"),
+    ):
+        with pytest.raises(LakeError, match=why):
+            promote(landing.lake, worse, used, gate, landing.land(wide, [probe_row(9, level=1, unit="m")]))
+    assert newest(landing.lake, "probes").number == number, "what would break a reader changes nothing"
 
 
 # --- back ------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ from smartsensor.source import listing as listing_room
 from smartsensor.source import paging as paging_room
 from smartsensor.source.cassette import Player, Recorder, replaying
 from smartsensor.source.errors import BadRequest, CassetteError
-from smartsensor.source.http import Client
+from smartsensor.source.http import Client, send
 from smartsensor.source.resources import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
@@ -281,7 +281,7 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"), [(False, True, "there is no cassette"), (True, False, "recording was turned off")]
+    ("first", "second", "said"), [(False, True, "there is no cassette"), (True, False, "turned recording off")]
 )
 def test_a_window_that_was_recorded_in_part_says_so(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool, said: str
@@ -341,7 +341,7 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
         listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
-    assert "a window is listed again where its rows are not as many as the source counts" in lost.said[0]
+    assert "a window is listed again where the source counts other rows" in lost.said[0]
 
 
 def test_lost_rows_are_named_where_the_source_does_not_count(
@@ -384,7 +384,7 @@ def one_cassette(tmp_path: Path, replies: int = 3) -> tuple[bytes, dict[str, obj
     said: dict[str, object] = {"run": RUN, "resource": "plants", "window": "w"}
     settings = ApiSettings("http://127.0.0.1:1/v1", "http://127.0.0.1:1/token", "id", Secret("s3cret"))
     recorder = Recorder(tmp_path / "piece", settings, {**said, "piece": 0})
-    client = Client(settings, auth=Signed(), transport=Echo(), sleep=lambda seconds: None).taped(recorder)
+    client = Client(settings, auth=Signed(), transport=Echo(), sleep=lambda seconds: None).with_recorder(recorder)
     for number in range(replies):
         client.get("/plants", {"cursor": str(number)})
     recorder.close(last=True)
@@ -422,18 +422,20 @@ class Echo(BaseAdapter):
 def test_no_secret_is_kept_even_where_a_server_repeats_it(tmp_path: Path, status: int) -> None:
     settings = ApiSettings("https://u:p4ss@api.example.com/v1", "https://api.example.com/token", "id", Secret("s3cret"))
     recorder = Recorder(tmp_path / "piece", settings, {"run": RUN, "resource": "plants", "window": "w", "piece": 0})
-    client = Client(settings, auth=Signed(), transport=Echo(status), sleep=lambda seconds: None).taped(recorder)
+    client = Client(settings, auth=Signed(), transport=Echo(status), sleep=lambda seconds: None).with_recorder(recorder)
     outcome = contextlib.nullcontext() if status == 200 else pytest.raises(BadRequest)
     with outcome:
         client.get("/plants", {"note": "t0ken/xyz"})
     with outcome:
-        client.send(requests.Request("GET", "https://files.example.com/x?signature=s1gned", auth=client.auth), "GET /x")
+        send(
+            client, requests.Request("GET", "https://files.example.com/x?signature=s1gned", auth=client.auth), "GET /x"
+        )
     recorder.close(last=True)
     data, bodies = (tmp_path / "piece").read_bytes(), b""
     with (tmp_path / "piece").open("rb") as file:
         player = Player([("piece", file)], {})
         assert player.redacted == player.replies == 2
-        bodies = b"".join(player._body(take) for takes in player._takes.values() for take in takes)
+        bodies = b"".join(player._body(position) for waiting in player._waiting.values() for position in waiting)
     assert b"***" in bodies
     for secret in (b"t0ken", b"s3cret", b"p4ss", b"s1gned", b"session=1", b"Set-Cookie", b"X-Token"):
         assert secret not in data + bodies, secret

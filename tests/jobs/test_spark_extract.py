@@ -124,12 +124,12 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
 
     client, lake = client_of(api), Lake(str(tmp_path))
     told: list[int] = []
-    more = {
+    functions = {
         "token": lambda: client.auth.token().value.reveal(),
         "drop": client.auth.drop,
         "rows": lambda name, rows: told.append(rows),
     }
-    with closing(serve_rate(client.budget, threading.Event(), more=more)) as desk:
+    with closing(serve_rate(client.budget, threading.Event(), functions=functions)) as desk:
         work = task(api, desk.address, lake)
         assert api.client_secret.encode() not in cloudpickle.dumps(work)
         ((landed, failure, log),) = list(work([DUE]))
@@ -143,13 +143,13 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
 def test_a_fault_that_a_retry_can_not_mend_comes_back_as_itself(api: Running, tmp_path: Path) -> None:
     client = client_of(api, secret="wrong")
     stop = threading.Event()
-    more = {
+    functions = {
         "token": lambda: client.auth.token().value.reveal(),
         "drop": client.auth.drop,
         "rows": print,
         "fail": stop.set,
     }
-    with closing(serve_rate(client.budget, stop, more=more)) as desk:
+    with closing(serve_rate(client.budget, stop, functions=functions)) as desk:
         ((landed, failure, _),) = list(task(api, desk.address, Lake(str(tmp_path)))([DUE[:1]]))
     assert isinstance(failure, AuthError)
     assert "invalid_client" in str(failure)

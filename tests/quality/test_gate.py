@@ -383,14 +383,14 @@ def test_rules_run_on_the_declared_columns(path: Path) -> None:
 
 
 def test_ranges_hold_what_the_fleet_can_do() -> None:
-    from smartsensor.simulator.fleet import KINDS
+    from smartsensor.simulator.fleet import MEASUREMENT_TYPES
 
     ranges = {
         e.kwargs["row_condition"]["parameter"]: e.kwargs
         for e in read_suite(EXPECTATIONS / "measurements.raw.json").entries
         if e.name.endswith("-range") and "row_condition" in e.kwargs
     }
-    for kind in KINDS:
+    for kind in MEASUREMENT_TYPES:
         limits = ranges[kind.measurement_type_id]
         assert limits["min_value"] <= kind.low < kind.high <= limits["max_value"]
         assert not limits["min_value"] <= -9999.0

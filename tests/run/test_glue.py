@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ from moto.server import ThreadedMotoServer
 from nbclient.exceptions import DeadKernelError
 
 from smartsensor.jobs.engine_spark import find_java
-from smartsensor.lake.lake import Lake
 from smartsensor.run import kernel as kernel_room
 from smartsensor.run import notebooks as notebooks_room
-from smartsensor.run.glue import job_metrics, parse_arguments, run_job, typed_parameters
+from smartsensor.run.glue import parse_arguments, run_job, typed_parameters
 from smartsensor.run.kernel import CELL_MAGICS, KERNEL, LINE_MAGICS, install_kernel, kernel_path
 from smartsensor.run.notebooks import session_fault
 
@@ -422,18 +420,6 @@ def test_a_signal_ends_the_job_and_leaves_what_was_done(tmp_path: Path) -> None:
     while not record.with_suffix(".html").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert record.exists(), "the executed notebook is kept"
-
-
-@pytest.mark.parametrize(
-    ("since", "hours"),
-    [([None, None], 0.0), (["2026-11-20T10:00:00Z", None, "2026-11-19T22:00:00Z"], 26.5)],
-)
-def test_the_age_of_the_oldest_held_window_is_a_metric(tmp_path: Path, since: list[str | None], hours: float) -> None:
-    lake, counts = Lake(str(tmp_path)), {"raw": 4, "new": 1, "updated": 0, "quarantined": 0, "outcome": "published"}
-    promotions = [{"resource": "plants", **counts, "held_since": one} for one in since]
-    lake.put("runs/r/promote.json", json.dumps({"promotions": promotions}).encode())
-    metrics = job_metrics(lake, "r", "promote", now=datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
-    assert {"metric": "held_hours", "value": hours, "run": "r", "job": "promote"} in metrics
 
 
 def test_what_a_job_installs_is_pinned_and_no_more_than_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartsensor.simulator.faults import FAULTS, Clock, Fault, FaultPlan
-from smartsensor.simulator.fleet import DAY, FIELDS, HOUR, INCREMENTAL, KINDS, Fleet
+from smartsensor.simulator.fleet import DAY, FIELDS, HOUR, INCREMENTAL, MEASUREMENT_TYPES, Fleet
 from smartsensor.simulator.server import Running, serve, start_process
 from smartsensor.simulator.state import Account, Limits
 from smartsensor.simulator.telemetry import to_ms
@@ -152,7 +152,7 @@ def test_any_partition_of_a_window_has_the_rows_of_the_whole(
     assert sum(count_rows(world, part) for part in parts) == whole
     first = page_rows(world, parts[0], None, limit)
     assert first.size == min(limit, count_rows(world, parts[0]))
-    assert first.more == (count_rows(world, parts[0]) > limit)
+    assert first.has_more == (count_rows(world, parts[0]) > limit)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000])
@@ -163,8 +163,8 @@ def test_pages_of_any_size_join_to_the_same_walk(world: World, limit: int) -> No
     while True:
         page = page_rows(world, query, after, limit)
         rows += json.loads(b"[" + page.data + b"]")
-        after = page.places[-1]
-        if not page.more:
+        after = page.positions[-1]
+        if not page.has_more:
             break
     assert len(rows) == count_rows(world, query) > 100
     order = [(row["updated_at"], row["measurement_id"]) for row in rows]
@@ -185,9 +185,9 @@ def test_a_full_walk_is_the_truth(caller: Caller, world: World, resource: str) -
 def test_a_row_appears_when_it_arrives_and_changes_when_it_is_revised(world: World) -> None:
     source = world.sources["measurements"]
     variants = source.variants(to_ms(NOW - timedelta(days=3)) // source.block_ms)
-    two = int(next(i for i in range(len(variants.ids)) if variants.rev[i] == 2))
+    two = int(next(i for i in range(len(variants.ids)) if variants.revision[i] == 2))
     row, second = int(variants.ids[two]), int(variants.updated[two])
-    one = next(i for i in range(two) if variants.ids[i] == row and variants.rev[i] == 1)
+    one = next(i for i in range(two) if variants.ids[i] == row and variants.revision[i] == 1)
     arrival = int(variants.updated[one])
 
     def seen(as_of: int) -> list[tuple[int, str]]:
@@ -203,7 +203,7 @@ def test_a_row_appears_when_it_arrives_and_changes_when_it_is_revised(world: Wor
 
 def test_shares_of_trouble_are_as_the_fleet_says() -> None:
     table = World(Fleet()).truth("measurements", NOW, NOW - timedelta(days=1), NOW)
-    rows, bounds = table.to_pylist(), {k.measurement_type_id: (k.low, k.high) for k in KINDS}
+    rows, bounds = table.to_pylist(), {k.measurement_type_id: (k.low, k.high) for k in MEASUREMENT_TYPES}
     values = [(r["value"], bounds[r["measurement_type_id"]]) for r in rows]
     outside = sum(v is not None and not lo <= v <= hi for v, (lo, hi) in values) / len(rows)
     assert 0 < outside < 0.002
@@ -339,6 +339,18 @@ def test_a_cursor_is_bound_to_what_it_was_issued_for(caller: Caller, clock: Cloc
     again = Caller(caller.running)
     late = again.get("/measurements", cursor=cursor)
     assert (late.status_code, late.json()["code"]) == (410, "cursor_expired")
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": "xml"}, {"from": None}, {"plant_ids": [1]}, {"plant_ids": "plt-01"}, {"colour": "red"}]
+)
+def test_a_wrong_export_request_is_refused_and_the_field_named(caller: Caller, change: dict[str, Any]) -> None:
+    window = {"from": iso(NOW - timedelta(hours=1)), "to": iso(NOW)}
+    body = {"resource": "measurements", **window, "format": "ndjson", **change}
+    url, headers = caller.running.base_url + "/exports", {"Idempotency-Key": json.dumps(change)}
+    reply = caller.session.post(url, json=body, headers=headers, timeout=10)
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_parameter")
+    assert next(iter(change)) in reply.json()["detail"]
 
 
 # Tokens and limits

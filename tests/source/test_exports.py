@@ -1,4 +1,4 @@
-"""Exports under faults and kills; the state machine stands in nbs/source/14_exports.ipynb, the long forms in tests/kills/exports.py."""
+"""Exports under faults and kills; the states are drawn in nbs/source/11_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ class Stand:
 
     def __init__(self, world: World, root: Path, *faults: Fault, **limits: Any) -> None:
         self.time, self.lake = Time(), Lake(str(root))
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self._serve = serve(
             world=world, clock=self.time.now, limits=replace(LIMITS, **limits), plan=FaultPlan(tuple(faults))
         )
@@ -103,17 +103,17 @@ class Stand:
     def __exit__(self, *error: object) -> None:
         self._serve.__exit__(None, None, None)
 
-    def ears(self, **changes: Any) -> Callbacks:
-        return Callbacks(self._hear, sleep=self.time.sleep, clock=self.time.clock, **changes)
+    def callbacks(self, **changes: Any) -> Callbacks:
+        return Callbacks(self._on_rows, sleep=self.time.sleep, clock=self.time.clock, **changes)
 
-    def _hear(self, what: str, rows: int) -> None:
-        self.told.append(what)
+    def _on_rows(self, what: str, rows: int) -> None:
+        self.messages.append(what)
 
     def exporter(self, **changes: Any) -> Exporter:
-        return exporter_of(self.client, self.lake, self.ears(**changes))
+        return exporter_of(self.client, self.lake, self.callbacks(**changes))
 
     def extract(self, rows: int | None = 10**9, window: Window = HOUR, **changes: Any) -> Manifest:
-        return extract(self.client, self.lake, MEASUREMENTS, window, RUN, self.ears(**changes), rows)
+        return extract(self.client, self.lake, MEASUREMENTS, window, RUN, self.callbacks(**changes), rows)
 
     def cost(self) -> dict[str, Any]:
         return dict(requests.get(f"{self.api.control_url}/log", timeout=10).json()["exports"])
@@ -183,7 +183,9 @@ def test_several_parts_and_groups_are_cut_where_pages_cut_them(
     assert len(trees[0]) == 4
 
 
-def test_drift_is_kept_and_said_as_with_pages(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drift_is_kept_and_reported_as_with_pages(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults = [Fault("new_field", "*", times=0), Fault("number_as_string", "*", times=0)]
     faults += [Fault("timestamp_without_zone", "*", times=0, value="received_at")]
     found = {}
@@ -267,7 +269,7 @@ def test_each_fault_ends_with_the_same_bytes_and_nothing_left(
     ],
     ids=lambda one: one.kind if isinstance(one, Fault) else "",
 )
-def test_what_stays_wrong_ends_with_an_error_and_no_job(
+def test_a_fault_that_stays_ends_with_an_error_and_no_job(
     world: World, tmp_path: Path, fault: Fault, error: type[ApiError], words: str
 ) -> None:
     with Stand(world, tmp_path, fault) as stand:
@@ -283,7 +285,7 @@ def test_what_stays_wrong_ends_with_an_error_and_no_job(
 def test_a_job_that_is_never_ready_is_cancelled_at_the_deadline(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path, export_run_s=10 * 3600.0) as stand:
         with pytest.raises(ExportOverdue, match="run again later") as caught:
-            stand.extract(patience=PollPolicy(deadline_s=600, stall_s=3600))
+            stand.extract(poll_policy=PollPolicy(deadline_s=600, stall_s=3600))
         assert caught.value.retryable
         assert stand.time.passed_s < 620
         assert (stand.cost()["created"], stand.cost()["left"]) == (1, 0)
@@ -293,7 +295,7 @@ def test_polls_back_off_where_the_server_names_no_time(world: World, tmp_path: P
     with Stand(world, tmp_path, export_run_s=3600.0) as stand:
         stand.extract()
         assert stand.cost()["polls"] < 3600 / 30 + 10  # up to 60 s apart, never less than half of it
-        assert any("export running" in said for said in stand.told)
+        assert any("export running" in message for message in stand.messages)
 
 
 # Quota, cancellation, orphans
@@ -309,9 +311,9 @@ def test_a_full_quota_is_waited_for_and_pages_of_others_are_not_held_back(world:
             pauses.append(seconds)
 
     with Stand(world, tmp_path, exports=1, export_run_s=300.0) as stand:
-        other = exporter_of(stand.client, Lake(str(tmp_path / "other")), stand.ears())
+        other = exporter_of(stand.client, Lake(str(tmp_path / "other")), stand.callbacks())
         submit(other, ExportRequest("measurements", HOUR, "20261120T090000Z-other"))
-        stand.client._budget = Watched()
+        stand.client.budget = Watched()
         manifest = stand.extract()
         assert manifest.received == manifest.declared
         assert pauses == []
@@ -322,10 +324,10 @@ def test_a_full_quota_is_waited_for_and_pages_of_others_are_not_held_back(world:
 def test_windows_at_once_stay_below_the_quota(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path) as stand:
         due = [Due("measurements", window, 10**9) for window in cut(HOUR, timedelta(minutes=10))]
-        ears = stand.ears()
+        callbacks = stand.callbacks()
         threads = [
             threading.Thread(
-                target=extract, args=(stand.client, stand.lake, MEASUREMENTS, one.window, RUN, ears, one.rows)
+                target=extract, args=(stand.client, stand.lake, MEASUREMENTS, one.window, RUN, callbacks, one.rows)
             )
             for one in due
         ]
@@ -339,19 +341,21 @@ def test_windows_at_once_stay_below_the_quota(world: World, tmp_path: Path) -> N
         assert_clean(stand)
 
 
-def test_an_export_that_somebody_cancels_ends_the_run_and_the_next_one_asks_anew(world: World, tmp_path: Path) -> None:
+def test_an_export_that_somebody_cancels_ends_the_run_and_the_next_one_submits_another(
+    world: World, tmp_path: Path
+) -> None:
     with Stand(world, tmp_path, export_run_s=600.0) as stand:
         elsewhere = stand.exporter()
 
         def sleep(seconds: float) -> None:
             stand.time.sleep(seconds)
-            handles = open_exports(stand.lake)
-            if stand.time.passed_s > 100 and handles and handles[0].phase == "submitted":
-                cancel(elsewhere, str(handles[0].export_id))
+            records = open_exports(stand.lake)
+            if stand.time.passed_s > 100 and records and records[0].phase == "submitted":
+                cancel(elsewhere, str(records[0].export_id))
 
-        ears = Callbacks(sleep=sleep, clock=stand.time.clock)
+        callbacks = Callbacks(sleep=sleep, clock=stand.time.clock)
         with pytest.raises(ExportCancelled, match="run again"):
-            extract(stand.client, stand.lake, MEASUREMENTS, HOUR, RUN, ears, 10**9)
+            extract(stand.client, stand.lake, MEASUREMENTS, HOUR, RUN, callbacks, 10**9)
         assert stand.cost()["left"] == 0
         manifest = stand.extract()
         assert manifest.received == manifest.declared
@@ -359,13 +363,13 @@ def test_an_export_that_somebody_cancels_ends_the_run_and_the_next_one_asks_anew
         assert_clean(stand)
 
 
-def test_the_sweeper_takes_orphans_only(world: World, tmp_path: Path) -> None:
+def test_a_sweep_deletes_exports_of_dead_runs_only(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path, exports=10) as stand:
         exporter = stand.exporter()
         mine, dead, half = (ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run") for n in range(3))
         for request in (mine, dead):
             submit(exporter, request)
-        load_record(stand.lake, half).record(
+        load_record(stand.lake, half).write(
             stand.lake, "requested", attempt=1
         )  # killed before it was sent, or before we knew
         for request in (dead, half):
@@ -406,12 +410,12 @@ def test_the_command_line_lists_cancels_and_sweeps(
         assert "there is no lake" in str(cli("list").exception)
         stand.lake.put("runs/20261120T000000Z-run/run.json", b"{}")
         assert cli("list").stdout == "0 exports\n"
-        handles = [
+        records = [
             submit(stand.exporter(), ExportRequest("measurements", HOUR, f"20261120T0{n}0000Z-run"))[0]
             for n in range(2)
         ]
-        assert all(str(one.export_id) in cli("list").stdout for one in handles)
-        assert cli("cancel", str(handles[0].export_id)).exit_code == 0
+        assert all(str(record.export_id) in cli("list").stdout for record in records)
+        assert cli("cancel", str(records[0].export_id)).exit_code == 0
         assert "closed (attempt 1)" in cli("list").stdout
         assert stand.cost()["left"] == 1
         assert isinstance(cli("cancel", "exp_none").exception, ValueError)
@@ -423,27 +427,27 @@ def test_the_command_line_lists_cancels_and_sweeps(
 # Files and rows
 
 
-def test_a_download_goes_on_from_its_last_byte(world: World, tmp_path: Path) -> None:
+def test_a_download_continues_at_its_last_byte(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path, Fault("truncated", "/exports/*/files/*", times=3)) as stand:
         exporter = stand.exporter()
-        handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = export_jobs_room.watch(exporter, handle, wait)
-        assert len(downloads_room.download(exporter, job)) == 3
-        assert exporter.spent["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
+        record, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
+        job = export_jobs_room.watch(exporter, record, wait)
+        assert len(downloads_room.download_files(exporter, job)) == 3
+        assert exporter.counters["bytes"] == sum(file.bytes for file in job.files)  # no byte twice
         assert stand.cost()["downloads"] == 6
 
 
 def test_another_version_of_a_file_is_never_mixed_with_what_is_there(world: World, tmp_path: Path) -> None:
     with Stand(world, tmp_path) as stand:
         exporter = stand.exporter()
-        handle, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
-        job = export_jobs_room.watch(exporter, handle, wait)
+        record, wait = submit(exporter, ExportRequest("measurements", HOUR, RUN))
+        job = export_jobs_room.watch(exporter, record, wait)
         folder = exporter.folder / job.export_id
         folder.mkdir(parents=True)
         part = folder / f"{job.files[0].name}.part"
         part.write_bytes(b"of another version")
         part.with_suffix(".etag").write_text('"another"')
-        paths = downloads_room.download(exporter, job)
+        paths = downloads_room.download_files(exporter, job)
         assert hashlib.sha256(paths[0].read_bytes()).hexdigest() == job.files[0].sha256
 
 
@@ -466,7 +470,7 @@ def test_the_token_is_not_sent_with_a_signed_address_and_no_error_shows_one(worl
         assert files
         assert not any("Authorization" in request.headers for request in files)
         assert "signature" not in str(caught.value)
-        assert "signature" not in "".join(stand.told)
+        assert "signature" not in "".join(stand.messages)
         logs = [stand.lake.read(key).decode() for key in stand.lake.list("state/exports")]
         assert logs
         assert not any("signature" in text for text in logs)
@@ -475,7 +479,7 @@ def test_the_token_is_not_sent_with_a_signed_address_and_no_error_shows_one(worl
 @pytest.mark.parametrize(
     "wrong", [{"file_id": "../x"}, {"sha256": "abc"}, {"rows": -1}, {"rows": "many"}, {"url": None, "file_id": None}]
 )
-def test_a_reply_with_a_file_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_reply_with_an_invalid_file_is_refused(wrong: dict[str, Any]) -> None:
     file = {"file_id": "f1", "rows": 1, "bytes": 10, "sha256": "0" * 64, "url": "http://127.0.0.1/x", **wrong}
     with pytest.raises(ContractError):
         export_jobs_room.ExportJob.parse({"export_id": "e1", "status": "succeeded", "record_count": 1, "files": [file]})
@@ -496,13 +500,13 @@ def _table(rows: int, seed: int) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("rows", "stretch", "head"), [(0, 10, 3), (1, 10, 3), (500, 37, 5), (500, 1000, 64), (300, 40, 1)]
+    ("rows", "run_rows", "merge_rows"), [(0, 10, 3), (1, 10, 3), (500, 37, 5), (500, 1000, 64), (300, 40, 1)]
 )
-def test_sorting_in_stretches_is_sorting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, stretch: int, head: int
+def test_sorting_by_runs_is_sorting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, run_rows: int, merge_rows: int
 ) -> None:
-    monkeypatch.setattr(module, "STRETCH", stretch)
-    monkeypatch.setattr(module, "HEAD", head)
+    monkeypatch.setattr(module, "RUN_ROWS", run_rows)
+    monkeypatch.setattr(module, "MERGE_ROWS", merge_rows)
     table = _table(rows, rows)
     merged = list(sort_rows(table.to_batches(max_chunksize=7), MEASUREMENTS, tmp_path))
     expected = table.sort_by([("updated_at", "ascending"), ("measurement_id", "ascending")])
@@ -511,7 +515,7 @@ def test_sorting_in_stretches_is_sorting(
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [3, 3], [10], [1, 1, 1, 1], [7, 0, 5]])
-def test_portions_are_those_of_pages(sizes: list[int]) -> None:
+def test_batches_are_cut_as_pages_are(sizes: list[int]) -> None:
     table, batches, at = _table(sum(sizes), 1), [], 0
     for size in sizes:
         batches += [pa.RecordBatch.from_struct_array(table.slice(at, size).to_struct_array().combine_chunks())]
@@ -569,13 +573,13 @@ def test_parquet_of_other_widths_fits(tmp_path: Path) -> None:
     assert [row["value"] for row in rows] == [1.5, None]
     assert [row["revision"] for row in rows] == [1, 2]
     assert [row["_extra"] for row in rows] == [None, None]
-    assert any("measured_at" in said and "zone" in said for said in drift)
+    assert any("measured_at" in text and "zone" in text for text in drift)
 
 
 @pytest.mark.parametrize("form", ["parquet", "ndjson", "csv"])
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_rubbish_is_refused(tmp_path: Path, form: str, compression: str) -> None:
-    (tmp_path / "file").write_bytes(b"\x00\x01 rubbish")
+def test_garbage_is_refused(tmp_path: Path, form: str, compression: str) -> None:
+    (tmp_path / "file").write_bytes(b"\x00\x01 garbage")
     request = ExportRequest("measurements", HOUR, RUN, form, compression)
     with pytest.raises(ContractError):
         list(read_rows(tmp_path / "file", request, MEASUREMENTS.schema))
@@ -585,7 +589,7 @@ def test_an_empty_window_is_a_success(world: World, tmp_path: Path) -> None:
     nothing = Window(datetime(2026, 11, 20, 11, 59, 58, tzinfo=UTC), datetime(2026, 11, 20, 11, 59, 59, tzinfo=UTC))
     small = World(Fleet(sensors=1, interval_s=3600))
     with Stand(small, tmp_path) as stand:
-        manifest = extract(stand.client, stand.lake, MEASUREMENTS, nothing, RUN, stand.ears(), 10**9)
+        manifest = extract(stand.client, stand.lake, MEASUREMENTS, nothing, RUN, stand.callbacks(), 10**9)
         assert (manifest.received, manifest.declared, manifest.parts) == (0, 0, ())
         assert_clean(stand)
 

@@ -70,7 +70,7 @@ def served(script: Script) -> Iterator[str]:
         server.server_close()
 
 
-def asked(script: Script, budget: RateBudget | None = None, **changes: Any) -> tuple[Any, list[float]]:
+def get(script: Script, budget: RateBudget | None = None, **changes: Any) -> tuple[Any, list[float]]:
     waits: list[float] = []
     with served(script) as url:
         settings = ApiSettings(url, f"{url}/token", "me", Secret(SECRET), **changes)
@@ -78,8 +78,8 @@ def asked(script: Script, budget: RateBudget | None = None, **changes: Any) -> t
         return client.get("/x"), waits
 
 
-OK = (200, {}, b'{"fine": true}')
-HALF = (200, {"Content-Length": "400"}, b'{"fine": ')
+OK = (200, {}, b'{"ok": true}')
+HALF = (200, {"Content-Length": "400"}, b'{"ok": ')
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
@@ -90,9 +90,9 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     "fault", [HALF, reset, (500, {}, b"<html>"), (502, {}, b""), (503, {}, b"{}"), (504, {}, b"x"), (429, {}, b"{}")]
 )
-def test_what_passes_is_asked_again(fault: Any) -> None:
+def test_a_passing_fault_is_retried(fault: Any) -> None:
     script = Script(fault, fault, OK)
-    reply, waits = asked(script)
+    reply, waits = get(script)
     assert (reply.body, reply.attempts, len(waits)) == (OK[2], 3, 2)
 
 
@@ -106,10 +106,10 @@ def test_what_passes_is_asked_again(fault: Any) -> None:
         ((302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""), BadRequest),
     ],
 )
-def test_what_will_not_change_is_asked_once(answer: Any, kind: type[ApiError]) -> None:
+def test_a_refusal_is_not_retried(answer: Any, kind: type[ApiError]) -> None:
     script = Script(answer)
     with pytest.raises(kind):
-        asked(script)
+        get(script)
     assert [path for path, _ in script.seen] == ["/v1/token", "/v1/x"]
 
 
@@ -119,7 +119,7 @@ def test_what_will_not_change_is_asked_once(answer: Any, kind: type[ApiError]) -
 def test_attempts_are_bounded(fault: Any, kind: type[ApiError]) -> None:
     script = Script(*[fault] * 9)
     with pytest.raises(kind) as caught:
-        asked(script, max_attempts=4)
+        get(script, max_attempts=4)
     assert caught.value.retryable
     assert len(script.answers) == 5
 
@@ -139,33 +139,33 @@ def test_attempts_are_bounded(fault: Any, kind: type[ApiError]) -> None:
         ("Fri, 99 Nov 2026", 0.0),
     ],
 )
-def test_retry_after_is_a_floor_and_nonsense_is_none(header: str, wait: float | None) -> None:
+def test_retry_after_is_the_least_wait_and_garbage_counts_as_0(header: str, wait: float | None) -> None:
     script = Script((429, {"Retry-After": header, "Date": "Fri, 20 Nov 2026 10:00:00 GMT"}, b"{}"), OK)
     if wait is None:
         with pytest.raises(RateLimited, match="retry budget"):
-            asked(script)
+            get(script)
         return
-    _, waits = asked(script)
+    _, waits = get(script)
     assert waits == [wait]
 
 
 def test_a_429_pauses_every_thread() -> None:
     waits: list[float] = []
     budget = RateBudget(0, 1, clock=lambda: 0.0, sleep=waits.append)
-    asked(Script((429, {"Retry-After": "5"}, b"{}"), OK), budget)
+    get(Script((429, {"Retry-After": "5"}, b"{}"), OK), budget)
     assert waits == [5.0]
 
 
-def test_a_token_that_is_refused_is_replaced_once_and_no_more() -> None:
+def test_a_refused_token_is_replaced_once() -> None:
     refused = (401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, b"{}")
     script = Script(refused, OK)
-    reply, waits = asked(script)
+    reply, waits = get(script)
     assert reply.status == 200
     assert waits == []
     assert [path for path, _ in script.seen] == ["/v1/token", "/v1/x", "/v1/token", "/v1/x"]
     script = Script(refused, refused, OK)
     with pytest.raises(AuthError):
-        asked(script)
+        get(script)
     assert len(script.answers) == 1
 
 
@@ -182,15 +182,15 @@ def test_a_token_that_is_refused_is_replaced_once_and_no_more() -> None:
         ((503, {}, b""), TransportFault),
     ],
 )
-def test_no_token_is_no_request(token: Any, kind: type[ApiError]) -> None:
+def test_without_a_token_no_request_is_sent(token: Any, kind: type[ApiError]) -> None:
     script = Script(OK, token=token)
     with pytest.raises(kind):
-        asked(script, max_attempts=2)
+        get(script, max_attempts=2)
     assert all(path == "/v1/token" for path, _ in script.seen)
     assert len(script.seen) == (2 if kind is TransportFault else 1)
 
 
-def test_no_message_holds_a_secret() -> None:
+def test_no_message_has_a_secret() -> None:
     echo = json.dumps(
         {"title": "bad", "detail": f"client_secret={SECRET} Authorization: Bearer token-of-the-day"}
     ).encode()
@@ -200,20 +200,20 @@ def test_no_message_holds_a_secret() -> None:
         Script(OK, token=(401, {}, echo)),
     ):
         with pytest.raises(ApiError) as caught:
-            asked(script, max_attempts=2)
-        said = f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__context__}"
-        assert SECRET not in said
-        assert "token-of-the-day" not in said
+            get(script, max_attempts=2)
+        text = f"{caught.value} {caught.value!r} {caught.value.__cause__} {caught.value.__context__}"
+        assert SECRET not in text
+        assert "token-of-the-day" not in text
 
 
-def test_a_reply_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BODY", 1000)
     with pytest.raises(ContractError, match="fewer rows a page"):
-        asked(Script((200, {}, b"x" * 5000)))
+        get(Script((200, {}, b"x" * 5000)))
 
 
 @pytest.mark.parametrize("count", ["-1", "1.5", '"7"', "null", "true", "[]"])
-def test_a_count_that_is_none_is_refused(count: str) -> None:
+def test_an_invalid_count_is_refused(count: str) -> None:
     from smartsensor.source.resources import RESOURCES
     from smartsensor.windows import EPOCH, Window, instant
 
@@ -225,14 +225,14 @@ def test_a_count_that_is_none_is_refused(count: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "reason"),
     [
         ("http://127.0.0.1:9/v1", "Connection refused"),
         ("http://nowhere.invalid/v1", "Failed to resolve 'nowhere.invalid'"),
     ],
 )
-def test_an_api_that_is_not_there_is_named_in_a_few_words(url: str, said: str) -> None:
+def test_an_unreachable_api_gives_a_short_message(url: str, reason: str) -> None:
     settings = ApiSettings(url, url, "me", Secret("none"), max_attempts=1)
     with pytest.raises(TransportFault) as caught:
         Client(settings).get("/plants", signed=False)
-    assert str(caught.value) == f"GET /plants: no connection ({said})"
+    assert str(caught.value) == f"GET /plants: no connection ({reason})"

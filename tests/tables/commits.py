@@ -12,7 +12,7 @@ from processes import Scale
 from pyiceberg.expressions import And
 from synthetic import DAY0, READINGS, reading
 
-from smartsensor.jobs.promote import KEEP_FOR, KEEP_VERSIONS
+from smartsensor.jobs.promote import EXPIRE_AT_ONCE, KEEP_FOR, KEEP_VERSIONS
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.tables import (
     QUALIFIED,
@@ -47,7 +47,8 @@ def committed(tables: Tables, pattern: bytes, number: int) -> float:
     table = tables.find(QUALIFIED, "readings")
     assert table is not None
     commit(table, Version(next_version(table), run="run", attempt=str(number), counts={"new": 1}), [str(path)])
-    expire(table, expirable(table, KEEP_VERSIONS, datetime.now(UTC) - KEEP_FOR))
+    since = datetime.now(UTC) - KEEP_FOR
+    expire(table, expirable(table, KEEP_VERSIONS, since, at_once=EXPIRE_AT_ONCE))
     return time.process_time() - began
 
 
