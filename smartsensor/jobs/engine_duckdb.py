@@ -9,6 +9,7 @@ __all__ = ['DuckDB']
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +180,9 @@ class DuckDB:
 
     def batch(self, name: str) -> Any:
         "A view for the gate: an Arrow table when small, else a view that it asks through a cursor."
-        return gate_batch(self._views, name, self._lend, self._small)
-
-    def _lend(self, name: str) -> SqlTable:
-        return SqlTable(f"duckdb:///{self._path}", name, lambda: _set(self._db.cursor(), TimeZone="UTC"))
+        label = f"duckdb:///{self._path}"
+        large = partial(SqlTable, label, connect=lambda: _set(self._db.cursor(), TimeZone="UTC"))
+        return gate_batch(self._views, name, large, self._small)
 
     def close(self) -> None:
         "Give the memory back."

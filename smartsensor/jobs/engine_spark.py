@@ -231,10 +231,8 @@ class Spark:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         "A small result."
-        return [
-            {key: _with_zone(value) for key, value in row.asDict(recursive=True).items()}
-            for row in self._spark.sql(spark_sql(sql)).collect()
-        ]
+        found = [row.asDict(recursive=True) for row in self._spark.sql(spark_sql(sql)).collect()]
+        return [{key: _with_zone(value) for key, value in row.items()} for row in found]
 
     def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."

@@ -109,7 +109,7 @@ def decided_rule(run: str, window: str, decision: str) -> RowRule:
     parts = [f"regexp_extract(_file, '{_ORIGIN}', {at}) = {sql_literal(text)}" for at, text in ((2, run), (3, window))]
     return RowRule(f"{DECIDED}{decision}", f"({' AND '.join(parts)})", "critical")
 
-
+# %% ../../nbs/jobs/46_merge.ipynb #c91752e1
 QUARANTINE_COLUMNS = (  # beside those of raw
     pa.field("_reasons", pa.string()),  # JSON: the rules that the row breaks
     pa.field("_run_id", pa.string()),  # that landed it
@@ -227,7 +227,7 @@ def same_span(engine: Engine, resource: Resource, rows: str) -> BooleanExpressio
     found = engine.rows(f"SELECT {bounds} FROM ({rows})")[0]
     return between(column, found["low"].isoformat(), found["high"].isoformat()) if found["whole"] else AlwaysTrue()
 
-
+# %% ../../nbs/jobs/46_merge.ipynb #67003dc5
 def files_with_keys(
     engine: Engine,
     table: Table,

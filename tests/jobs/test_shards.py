@@ -559,14 +559,14 @@ def test_a_vacuum_keeps_the_shards_of_a_run_that_goes_on(api: Running, tmp_path:
     shard = extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN)
     lake.put(shard.key.replace(".done.json", ".json"), b"{}")
     lake.put(f"runs/{RUN}/check.json", b"{}")
-    assert plan_vacuum(lake, Retention(), later).waste == ()
+    assert plan_vacuum(lake, Retention(), later).garbage == ()
     lake.put(f"runs/{RUN}/result.json", b"{}")
-    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).waste == (), (
+    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).garbage == (), (
         "it ended a moment ago, and may be started again"
     )
     planned = plan_vacuum(lake, Retention(), later)
     assert planned.totals()["progress"][0] == 2
-    vacuum(lake, planned, later)
+    vacuum(lake, planned, Retention(), later)
     assert lake.list("raw") == [part.key for part in shard.parts]
     with pytest.raises(NotFound):
         lake.manifest(shard.key)
@@ -578,8 +578,8 @@ def test_a_vacuum_removes_the_shards_of_a_window_that_has_landed(api: Running, t
     shard = replace(manifest, where=(("plant_id", "x"),))
     lake.put(shard.key, json.dumps(shard.as_json()).encode())
     planned = plan_vacuum(lake, Retention(), datetime.now(UTC))
-    assert [one.key for one in planned.waste] == [shard.key]
-    vacuum(lake, planned, datetime.now(UTC))
+    assert [one.key for one in planned.garbage] == [shard.key]
+    vacuum(lake, planned, Retention(), datetime.now(UTC))
     only_whole(lake, manifest)
 
 
