@@ -442,7 +442,12 @@ def commit(
 ) -> Version:  # as it stands in the table; Conflict when another commit came first
     "Replace files of a table by others, in one commit. What it names is on disk before it."
     name, once = ".".join(table.name()), {**table.metadata.properties, "commit.retry.num-retries": "0"}
-    base = table.metadata.model_copy(update={"properties": once})
+    newest = table.metadata.current_snapshot()
+    planning = {
+        "snapshots": [newest] if newest else [],
+        "snapshot_log": [],
+    }  # pyiceberg copies all of them some twenty times
+    base = table.metadata.model_copy(update={"properties": once, **planning})
     planned = _Once(table.name(), base, table.metadata_location, table.io, table.catalog)
     with table_errors(table):
         sync_files(added, table.location())
@@ -532,6 +537,7 @@ def expirable(
     keep_versions: int,  # so many before the newest stay readable, at least
     keep_since: datetime,  # aware; and all that are younger than this
     at_most: int = 200,  # snapshots, whatever their age
+    at_once: int = 1,  # fewer are left for a later call: each expiry is a commit of its own
 ) -> set[int]:  # Iceberg's ids
     "Old snapshots that need not be kept."
     snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
@@ -540,7 +546,8 @@ def expirable(
     beyond = older[: max(0, len(older) - keep_versions)]
     surplus = older[: max(0, len(older) - at_most)]
     since_ms = keep_since.timestamp() * 1000
-    return {one.snapshot_id for one in beyond if one.timestamp_ms < since_ms or one in surplus}
+    ids = {one.snapshot_id for one in beyond if one.timestamp_ms < since_ms or one in surplus}
+    return ids if len(ids) >= at_once else set()
 
 
 def expire(table: Table, ids: set[int]) -> list[int]:  # numbers of the versions that can't be read any more

@@ -19,6 +19,7 @@ from synthetic import (
     land,
     metadata_of,
     promoted,
+    quiet_duckdb,
     rows_by_polars,
     write_suite,
 )  # fmt: skip
@@ -37,12 +38,7 @@ def duckdb_with_iceberg(folder: Path) -> duckdb.DuckDBPyConnection:
     "DuckDB with the extensions that stand in the environment, so that nothing is downloaded."
     site = Path(duckdb.__file__).parent.parent
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "extension_directory": str(folder / "extensions"),
-        "autoinstall_known_extensions": "false",
-        "threads": "1",
-    }
-    connection = duckdb.connect(config=config)
+    connection = quiet_duckdb(extension_directory=str(folder / "extensions"), autoinstall_known_extensions="false")
     for name in ("avro", "iceberg"):
         (file,) = (site / f"duckdb_extension_{name}").rglob("*.duckdb_extension")
         connection.execute(f"INSTALL '{file}'; LOAD {name}")
@@ -57,7 +53,7 @@ def _by_duckdb(folder: Path) -> Callable[[str], Seen]:
 def _by_polars(folder: Path) -> Callable[[str], Seen]:
     import polars
 
-    connection = duckdb.connect(config={"threads": "1"})
+    connection = quiet_duckdb()
 
     def read(where: str) -> Seen:
         rows = polars.scan_iceberg(where).collect().to_arrow()  # noqa: F841  (DuckDB finds it)
@@ -69,7 +65,7 @@ def _by_polars(folder: Path) -> Callable[[str], Seen]:
 def _by_pyiceberg(folder: Path) -> Callable[[str], Seen]:
     from pyiceberg.table import StaticTable
 
-    connection = duckdb.connect(config={"threads": "1"})
+    connection = quiet_duckdb()
 
     def read(where: str) -> Seen:
         rows = StaticTable.from_metadata(where).scan().to_arrow()  # noqa: F841  (DuckDB finds it)
