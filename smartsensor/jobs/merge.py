@@ -51,7 +51,9 @@ def partitioning(resource: Resource) -> Partitioning | None:
     "How qualified is partitioned; None where it is not."
     if resource.partition is None or resource.event_field is None:
         return None
-    return Partitioning(resource.event_field, resource.partition_by, resource.partition)
+    return Partitioning(
+        resource.event_field, resource.partition_by, resource.partition, resource.buckets, resource.bucket_by
+    )
 
 
 def partition_expression(resource: Resource) -> str:
@@ -194,7 +196,9 @@ DAYS = 400  # of which the bounds of keys are asked one by one; beyond, all as o
 
 def where_keys_are(engine: Engine, resource: Resource, rows: str, by_day: bool) -> BooleanExpression | None:
     "What is true of the rows that have a key of these rows; None when there are no rows."
-    bounds = [f"min({sql_name(name)}) AS low_{at}, max({sql_name(name)}) AS high_{at}" for at, name in enumerate(resource.key)]
+    bounds = [
+        f"min({sql_name(name)}) AS low_{at}, max({sql_name(name)}) AS high_{at}" for at, name in enumerate(resource.key)
+    ]
     day = f"CAST({_field(resource.event_field)} AS DATE)" if by_day else "CAST(NULL AS DATE)"
     found = engine.rows(f"SELECT _day, {_list(bounds)} FROM (SELECT *, {day} AS _day FROM ({rows})) GROUP BY _day")
     if len(found) > DAYS:

@@ -9,6 +9,7 @@ __all__ = ['KEEP_VERSIONS', 'KEEP_FOR', 'STEPS', 'ATTEMPTS', 'open_engine', 'Pro
 # %% ../../nbs/jobs/49_promote.ipynb #8fb9f52d
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +56,7 @@ from smartsensor.jobs.merge import (
     partitioning,
     same_span,
 )
+from .buckets import in_buckets
 from .declared_fields import field_findings
 from .pending import check_layers, pending
 
@@ -285,7 +287,9 @@ def _view_quarantined(attempt: _Attempt, rules: Sequence[RowRule]) -> Table:
 
 def _written(attempt: _Attempt, zone: str, sql: str, partition: str | None) -> tuple[tuple[str, ...], int]:
     folder = attempt.lake.uri(attempt.folder(zone))
-    staged = attempt.engine.stage(sql, folder, partition, attempt.resource.sort_by)
+    parts = in_buckets(attempt.engine, attempt.lake, attempt.resource, sql, attempt.folder(zone))
+    with parts if partition else nullcontext(sql) as placed:
+        staged = attempt.engine.stage(placed, folder, partition, attempt.resource.sort_by)
     return tuple(f"{folder}/{one.name}" for one in staged), sum(one.rows for one in staged)
 
 

@@ -27,7 +27,7 @@ from .listing import Page, walk
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
 _OURS = (
     EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
-    "_n", "_metadata",
+    "_n", "_metadata", "_bucket",
 )  # columns that promotion, or Spark, adds beside those of the source  # fmt: skip
 
 
@@ -72,6 +72,8 @@ class Resource:
     incremental_field: str | None = None  # timestamp that windows are cut on; None for snapshots
     event_field: str | None = None  # timestamp that qualified is partitioned by, in UTC; None: not partitioned
     partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
+    buckets: int | None = None  # of `bucket_by`, into which each of these is cut, for large fleets; None: it is not cut
+    bucket_by: str | None = None  # a column of text or whole numbers: `sensor_id`
     version: tuple[str, ...] = ("updated_at",)  # orders the revisions of a key, most significant first
     lookback: timedelta = timedelta(0)  # read again before the watermark, for rows that the server indexed late
     step: timedelta = timedelta(days=1)  # widest window; the API allows 7 days
@@ -110,10 +112,8 @@ class Resource:
 
     def filters(self, window: "Window") -> dict[str, str]:
         "The query that asks for a window; a snapshot has no time filter."
-        times = (
-            () if self.mode == "snapshot" else zip((self.since_param, self.before_param), window.bounds, strict=True)
-        )
-        return dict(times) | dict(self.where)
+        times = dict(zip((self.since_param, self.before_param), window.bounds, strict=True))
+        return ({} if self.mode == "snapshot" else times) | dict(self.where)
 
     def walk(
         self, fetch: Callable[[Mapping[str, str]], Reply], window: "Window", limit: int, cursor: str | None = None
@@ -129,6 +129,7 @@ def _refuse_contradictions(resource: "Resource") -> None:
         *resource.version,
         resource.incremental_field,
         resource.event_field,
+        resource.bucket_by,
         *resource.shard_by,
         *resource.sort_by,
         *resource.optional,
@@ -145,6 +146,14 @@ def _refuse_contradictions(resource: "Resource") -> None:
     if resource.shard is not None and (resource.shard < 1 or not resource.shard_by):
         raise ValueError(f"resource {resource.name}: shards need columns to split by, and at least one row")
     _check_names(resource.name, resource.schema, _OURS, resource.partition)
+    if resource.buckets is not None or resource.bucket_by is not None:
+        kind = resource.schema.field(resource.bucket_by).type if resource.bucket_by else None
+        if not (
+            resource.buckets and resource.buckets > 1 and kind in (pa.string(), pa.int64()) and resource.event_field
+        ):
+            raise ValueError(
+                f"resource {resource.name}: buckets are of a column of text or whole numbers, two or more, of a resource with an event_field"
+            )
     if resource.step <= timedelta(0) or resource.lookback < timedelta(0):
         raise ValueError(f"resource {resource.name}: step must be above zero and lookback not below it")
 
