@@ -16,7 +16,7 @@ from pyiceberg.transforms import BucketTransform
 
 from ..source.resources import Resource
 from ..lake.lake import Lake
-from ..lake.tables import hashed_type
+from ..lake.data_files import hashed_type
 from ..quality.row_rules import sql_name
 from .engines import Engine
 from .merge import columns

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['QUALIFIED', 'QUARANTINE', 'CATALOG', 'PROPERTIES', 'BUSY_S', 'table_name', 'table_key', 'table_location',
            'SyncedFileIO', 'open_catalog', 'Version', 'versions', 'current', 'Partitioning', 'Tables', 'catalog_errors',
-           'table_errors', 'evolve', 'TableFile', 'files', 'between', 'next_version', 'commit', 'hashed_type',
-           'sync_files', 'rollback', 'expirable', 'expire', 'referenced']
+           'table_errors', 'evolve', 'TableFile', 'files', 'between', 'next_version', 'commit', 'sync_files',
+           'rollback', 'expirable', 'expire', 'referenced']
 
 # %% ../../nbs/lake/21_tables.ipynb #ab07b9a5
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,6 @@ from typing import Any, Self
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
@@ -33,20 +32,17 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
-from pyiceberg.io import FileIO, OutputStream
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO, parquet_files_to_data_files
-from pyiceberg.manifest import DATA_FILE_TYPE, DataFile, ManifestFile
-from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.io import OutputStream
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table, Transaction
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.transforms import BucketTransform, parse_transform
-from pyiceberg.typedef import Record
-from pyiceberg.types import LongType, PrimitiveType, StringType
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from .data_files import data_files
 from .lake import Lake
 from .relocate import register_here
 from .store import Conflict, LakeError, NotFound, file_errors, sync_path
@@ -439,7 +435,7 @@ def commit(
         with table_errors(table), planned.transaction() as change:
             change.set_properties(version.summary())
             addresses = iter([uri if "://" in uri else f"file://{uri}" for uri in added])
-            entries = _data_files(planned.io, change.table_metadata, addresses)
+            entries = data_files(planned.io, change.table_metadata, addresses)
             _stage_snapshot(change, version, [*entries, *restored], replaced)
     except (CommitFailedException, ValidationException) as error:
         raise Conflict(f"{name} was changed by another run in the meantime; nothing of it was lost") from error
@@ -460,40 +456,6 @@ def _stage_snapshot(
             snapshot.delete_data_file(entry)
         for entry in added:
             snapshot.append_data_file(entry)
-
-
-def hashed_type(
-    kind: pa.DataType,  # text or whole numbers
-) -> PrimitiveType:  # Iceberg's, which its hash asks for
-    "The type of a column that buckets are of."
-    return StringType() if pa.types.is_string(kind) else LongType()
-
-
-def _data_files(io: FileIO, metadata: TableMetadata, addresses: Iterable[str]) -> list[DataFile]:
-    "Iceberg's entries of Parquet files. pyiceberg reads a file's partition from its statistics, which say nothing of a hash."
-    spec = metadata.spec()
-    by_time = [field for field in spec.fields if not isinstance(field.transform, BucketTransform)]
-    plain = PartitionSpec(*by_time, spec_id=spec.spec_id)
-    without = metadata.model_copy(update={"partition_specs": [plain]})
-    entries = list(parquet_files_to_data_files(io, without, iter(addresses)))
-    for entry in entries if len(by_time) < len(spec.fields) else ():
-        times = iter([entry.partition[at] for at in range(len(by_time))])
-        values = [next(times) if field in by_time else _bucket(io, metadata, field, entry) for field in spec.fields]
-        entry[DATA_FILE_TYPE[2].fields.index(DATA_FILE_TYPE[2].field_by_name("partition"))] = Record(*values)
-    return entries
-
-
-def _bucket(io: FileIO, metadata: TableMetadata, field: PartitionField, entry: DataFile) -> int | None:
-    "The bucket of all rows of a file; LakeError where they have several."
-    column = metadata.schema().find_field(field.source_id)
-    with io.new_input(entry.file_path).open() as opened:
-        found = pq.read_table(opened, columns=[column.name])[column.name].unique().to_pylist()
-    buckets = set(map(field.transform.transform(column.field_type), found))
-    if len(buckets) != 1:
-        raise LakeError(
-            f"{entry.file_path} has rows of several buckets of {column.name}, or none: {sorted(map(str, buckets))}"
-        )
-    return buckets.pop()
 
 # %% ../../nbs/lake/21_tables.ipynb #1051b4a9
 class _Once(Table):
