@@ -59,7 +59,7 @@ def names(typer_app: Any, before: str = "") -> Iterator[str]:
 
 COMMANDS = tuple(names(app))
 ASK = ("run", "check", "plan", "backfill", "discover")  # the API, before anything else
-LOOK = ("docs", "replay", "vacuum", "ledger show", "ledger gaps", "ledger verify", "exports list")
+LOOK = ("docs", "replay", "vacuum", "convert", "compact", "ledger show", "ledger gaps", "ledger verify", "exports list")
 SETTLE = (*ASK, "extract", "promote", "exports cancel", "exports sweep")  # read settings
 LAKES = ("run", "check", "plan", "backfill", *LOOK, "extract", "promote", "exports cancel", "exports sweep")
 READ = (*ASK, "extract")  # the API
