@@ -7,6 +7,7 @@ __all__ = ['Promotion', 'Judge', 'Attempt', 'decided', 'released', 'as_decided',
 
 # %% ../../nbs/jobs/49_attempt.ipynb #74fb6c55
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,6 +21,7 @@ from ..lake.lake import Lake
 from ..lake.tables import QUALIFIED, QUARANTINE, Tables, Version, files, table_key
 from ..quality.verdicts import Finding, Verdict, Zone
 from ..quality.row_rules import RowRule
+from .buckets import in_buckets
 from .decisions import Action, Decision, HeldWindow
 from .engines import Engine
 from smartsensor.jobs.merge import (
@@ -245,7 +247,9 @@ def _view_quarantined(attempt: Attempt, rules: Sequence[RowRule]) -> Table:
 
 def _written(attempt: Attempt, zone: str, sql: str, partition: str | None) -> tuple[tuple[str, ...], int]:
     folder = attempt.lake.uri(attempt.folder(zone))
-    staged = attempt.engine.stage(sql, folder, partition, attempt.resource.sort_by)
+    parts = in_buckets(attempt.engine, attempt.lake, attempt.resource, sql, attempt.folder(zone))
+    with parts if partition else nullcontext(sql) as placed:
+        staged = attempt.engine.stage(placed, folder, partition, attempt.resource.sort_by)
     return tuple(f"{folder}/{one.name}" for one in staged), sum(one.rows for one in staged)
 
 

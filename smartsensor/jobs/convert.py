@@ -22,6 +22,7 @@ from ..lake.layout import check_schema
 from ..lake.store import Conflict, Entry, LakeError
 from ..lake.tables import QUALIFIED, QUARANTINE, Partitioning, Tables, Version, commit, current, table_key
 from ..quality.row_rules import sql_name
+from .buckets import in_buckets
 from .engines import Engine
 from .merge import PromotionError, columns, partition_expression, partitioning, quarantine_schema
 
@@ -148,7 +149,7 @@ def _convert_table(
     folder = f"{table_key(target.zone, resource.name)}/data/{run}-{attempt}"
     try:
         engine.view("former", [lake.uri(key) for key in target.keys], target.former, "_file")
-        uris = _staged(engine, resource, target, lake.uri(folder)) if target.rows else []
+        uris = _staged(engine, lake, resource, target, folder) if target.rows else []
         engine.view("converted", uris, target.schema)
         rows = prove_equal(engine, what, target.sql, f"SELECT {_names(target.schema)} FROM converted")
         if rows != target.rows:
@@ -167,11 +168,13 @@ def _names(schema: pa.Schema) -> str:
     return ", ".join(sql_name(name) for name in schema.names)
 
 
-def _staged(engine: Engine, resource: Resource, target: _Target, folder: str) -> list[str]:
-    name, sql = (target.partition.name if target.partition else None), target.sql
-    if name:
-        sql = f"SELECT *, {partition_expression(resource)} AS {sql_name(name)} FROM ({sql})"
-    return [f"{folder}/{one.name}" for one in engine.stage(sql, folder, name, resource.sort_by)]
+def _staged(engine: Engine, lake: Lake, resource: Resource, target: _Target, folder: str) -> list[str]:
+    name, uri = (target.partition.name if target.partition else None), lake.uri(folder)
+    if name is None:
+        return [f"{uri}/{one.name}" for one in engine.stage(target.sql, uri, None, resource.sort_by)]
+    sql = f"SELECT *, {partition_expression(resource)} AS {sql_name(name)} FROM ({target.sql})"
+    with in_buckets(engine, lake, resource, sql, folder) as placed:
+        return [f"{uri}/{one.name}" for one in engine.stage(placed, uri, name, resource.sort_by)]
 
 # %% ../../nbs/jobs/48_convert.ipynb #344ac242
 @dataclass(frozen=True)

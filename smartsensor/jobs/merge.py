@@ -52,7 +52,9 @@ def partitioning(resource: Resource) -> Partitioning | None:
     "How qualified is partitioned; None where it is not."
     if resource.partition is None or resource.event_field is None:
         return None
-    return Partitioning(resource.event_field, resource.partition_by, resource.partition)
+    return Partitioning(
+        resource.event_field, resource.partition_by, resource.partition, resource.buckets, resource.bucket_by
+    )
 
 
 def partition_expression(resource: Resource) -> str:

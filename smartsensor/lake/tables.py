@@ -36,15 +36,16 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.io import OutputStream
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO, parquet_files_to_data_files
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
-from pyiceberg.transforms import parse_transform
+from pyiceberg.transforms import BucketTransform, parse_transform
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from .data_files import data_files
 from .lake import Lake
 from .relocate import register_here
 from .store import Conflict, LakeError, NotFound, file_errors, sync_path
@@ -248,8 +249,10 @@ class Partitioning:
     """By what the files of a table are kept apart."""
 
     column: str  # "measured_at"
-    transform: str  # Iceberg's name: "day", "hour", "month", "bucket[16]"
+    transform: str  # Iceberg's name: "day", "hour", "month"
     name: str  # of the partition: "measured_date"
+    buckets: int | None = None  # into which each is cut; None: it is not
+    bucket_by: str | None = None  # the column of the buckets
 
 # %% ../../nbs/lake/21_tables.ipynb #85dda767
 @dataclass(frozen=True)
@@ -300,6 +303,8 @@ class Tables:
                 if partition:
                     with change.update_spec() as spec:
                         spec.add_field(partition.column, parse_transform(partition.transform), partition.name)
+                        if partition.buckets and partition.bucket_by:
+                            spec.add_field(partition.bucket_by, BucketTransform(partition.buckets))
                 mapping = change.table_metadata.schema().name_mapping  # engines write no column numbers
                 change.set_properties({"schema.name-mapping.default": mapping.model_dump_json()})
             return self.catalog.load_table(identifier)
@@ -455,7 +460,7 @@ def commit(
         with table_errors(table), planned.transaction() as change:
             change.set_properties(version.summary())
             addresses = iter([uri if "://" in uri else f"file://{uri}" for uri in added])
-            entries = parquet_files_to_data_files(planned.io, change.table_metadata, addresses)
+            entries = data_files(planned.io, change.table_metadata, addresses)
             _stage_snapshot(change, version, [*entries, *restored], replaced)
     except (CommitFailedException, ValidationException) as error:
         raise Conflict(f"{name} was changed by another run in the meantime; nothing of it was lost") from error
@@ -477,7 +482,7 @@ def _stage_snapshot(
         for entry in added:
             snapshot.append_data_file(entry)
 
-
+# %% ../../nbs/lake/21_tables.ipynb #1051b4a9
 class _Once(Table):
     """A table that is committed to once. A catalog's client may ask again after a lost answer, and hear of a conflict with itself."""
 

@@ -249,7 +249,9 @@ def test_rows_that_differ_are_not_committed(
     monkeypatch.setattr(
         room,
         "_staged",
-        lambda used, one, target, folder: staged(used, one, wrong(one, there)[target.zone == QUALIFIED], folder),
+        lambda used, lake, one, target, folder: staged(
+            used, lake, one, wrong(one, there)[target.zone == QUALIFIED], folder
+        ),
     )
     there = former_version(former.lake, "measurements")
     with pytest.raises(PromotionError, match=r"rows before and \d after"):

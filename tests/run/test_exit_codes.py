@@ -64,7 +64,8 @@ def names(typer_app: Any, before: str = "") -> Iterator[str]:
 COMMANDS = tuple(names(app))
 ASK = ("run", "check", "plan", "backfill", "discover")  # the API, before anything else
 LOOK = (
-    "docs", "sql", "versions", "diff", "rollback", "replay", "vacuum", "ledger show", "ledger gaps", "ledger verify", "exports list",
+    "docs", "sql", "versions", "diff", "rollback", "replay", "vacuum", "convert", "compact",
+    "ledger show", "ledger gaps", "ledger verify", "exports list",
 )  # fmt: skip
 SETTLE = (*ASK, "extract", "promote", "exports cancel", "exports sweep")  # read settings
 LAKES = ("run", "check", "plan", "backfill", *LOOK, "extract", "promote", "exports cancel", "exports sweep")
