@@ -57,8 +57,8 @@ EXPORT_STEP = timedelta(days=7)
 
 def due_backfill(
     client: Client, lake: Lake, backfill: Backfill, readable: ReadableSpan
-) -> tuple[list[Due], list[str]]:  # windows; what a person should know
-    "What a backfill reads."
+) -> tuple[list[Due], list[str]]:  # windows; notes for a person
+    "The windows that a backfill reads."
     due, notes = list[Due](), list[str]()
     for resource in backfill.chosen():
         ledger = lake.ledger(resource.name)
@@ -93,8 +93,8 @@ def plan_backfill(
     backfill: Backfill,
     settings: Settings,
     run: str,
-) -> Report:  # as `check` gives it
-    "Ask all that has to hold, and settle what a backfill reads."
+) -> Report:  # as `check` returns it
+    "Check what must hold, and plan what a backfill reads."
     planner = partial(due_backfill, client, lake, backfill)
     return run_checks(client, lake, backfill.chosen(), settings, run, planner)
 
@@ -106,7 +106,7 @@ def resume_backfill(
     settings: Settings,
     report: Report,  # holds the plan of the backfill that was killed
 ) -> Report:  # the same plan, less what can't be read any more
-    "The plan of a backfill that was interrupted."
+    "Check again for a killed backfill, and keep its plan."
 
     def planner(readable: ReadableSpan) -> tuple[list[Due], list[str]]:
         landed, left, notes = landed_and_left(lake, report, readable)

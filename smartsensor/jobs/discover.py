@@ -30,8 +30,8 @@ from .check import sample_page
 def discover(
     client: Client,
     path: str,  # "/plants", "plants", or a full URL below the configured one; ConfigError for another host
-    draft: bool = False,  # a draft also for what is declared
-) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on what is left to decide
+    draft: bool = False,  # a draft also for a declared endpoint
+) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on open decisions
     "Compare up to 100 rows with the declaration, or draft one from up to 1,000."
     path = _path_below(client.settings.base_url, path)
     declared = next((resource for resource in RESOURCES.values() if path in (resource.path, f"/{resource.name}")), None)
@@ -58,7 +58,7 @@ SAMPLE_ROWS, SAMPLE_REQUESTS = 1_000, 10  # at most
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of an endpoint as they came."""
+    """The first rows of an endpoint, as parsed from JSON."""
 
     rows: tuple[dict[str, Any], ...]  # at least one
     rows_key: str | None  # key of the list of rows in the reply; None: the reply is a bare list

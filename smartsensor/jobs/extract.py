@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,9 +57,7 @@ class ExtractionContext:
 
     on_rows: Callable[[str, int], None] = lambda resource, rows: None  # called for each page: resource, its rows
     stop: threading.Event = field(default_factory=threading.Event)  # set: each window stops between two pages
-    slots: threading.Semaphore = field(
-        default_factory=lambda: threading.Semaphore(2)
-    )  # exports at once; the server allows 3
+    slots: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 2))  # exports at once; API allows 3
     poll_policy: PollPolicy = PollPolicy()  # noqa: RUF009  (frozen)
     sleep: Callable[[float], object] | None = None  # between polls of an export; None: a wait that `stop` ends
     clock: Callable[[], float] = time.monotonic  # for the deadlines of exports
@@ -144,13 +143,8 @@ class _Unordered(Exception):
 
 
 def _land_export(
-    lake: Lake,
-    exporter: Exporter,
-    resource: Resource,
-    request: ExportRequest,
-    context: ExtractionContext,
-    list_again: bool,
-) -> Progress:
+    lake: Lake, exporter: Exporter, resource: Resource, request: ExportRequest, context: ExtractionContext, list_again: bool
+) -> Progress:  # fmt: skip
     "Land a window by an export."
     if list_again:
         renew(exporter, request, "the source counts other rows by now")
@@ -167,13 +161,8 @@ def _land_export(
 
 # %% ../../nbs/jobs/37_extract.ipynb #485c2ccb
 def _land_download(
-    lake: Lake,
-    exporter: Exporter,
-    resource: Resource,
-    downloaded: DownloadedExport,
-    context: ExtractionContext,
-    sort: bool,
-) -> Progress:
+    lake: Lake, exporter: Exporter, resource: Resource, downloaded: DownloadedExport, context: ExtractionContext, sort: bool
+) -> Progress:  # fmt: skip
     "Land the rows of downloaded files; RetryExport where there are not as many as declared."
     request, job, drift, reported = downloaded.request, downloaded.job, set[str](), 0
     with open_window(lake, resource, request.window, request.run, part_suffix=context.part_suffix) as writer:

@@ -220,9 +220,8 @@ def load_progress(
         return Progress()
     tally, pieces, parts = values.pop("tally"), values.pop("pieces"), tuple(Part(**part) for part in values["parts"])
     counts = WindowCounts(last_order_key=tuple(tally.pop("edge")), **tally)
-    return Progress(
-        **{**values, "parts": parts, "drift": tuple(values["drift"])}, counts=counts, cassette_pieces=pieces
-    )
+    values |= {"parts": parts, "counts": counts, "drift": tuple(values["drift"]), "cassette_pieces": pieces}
+    return Progress(**values)
 
 # %% ../../nbs/jobs/36_landing.ipynb #5c87d314
 class BackgroundWriter:
@@ -280,25 +279,12 @@ class WindowWriter:
 
 @contextlib.contextmanager
 def open_window(
-    lake: Lake,
-    resource: Resource,
-    window: Window,
-    run: str,
-    saved_progress: Progress = Progress(),
-    part_suffix: str = "",
-) -> Iterator[WindowWriter]:
+    lake: Lake, resource: Resource, window: Window, run: str, saved_progress: Progress = Progress(), part_suffix: str = "",
+) -> Iterator[WindowWriter]:  # fmt: skip
     "Open the files of a window for more rows; a file that is not sealed is deleted at the end."
     with lake.scratch() as folder:
-        files = WindowFiles(
-            lake,
-            resource,
-            run,
-            window,
-            folder,
-            list(saved_progress.parts),
-            saved_progress.counts,
-            part_suffix=part_suffix,
-        )
+        parts, counts = list(saved_progress.parts), saved_progress.counts
+        files = WindowFiles(lake, resource, run, window, folder, parts, counts, part_suffix=part_suffix)
         with contextlib.closing(WindowWriter(files)) as writer:
             yield writer
 

@@ -248,7 +248,7 @@ def test_a_plant_that_the_list_lacks_is_not_lost(
     monkeypatch.setitem(reference_room.REFERENCES, "plants", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
     with served(world) as api:
         client = client_of(api)
-        manifest = split(client, lake, rows=lambda name, rows: told.append(name))
+        manifest = split(client, lake, on_rows=lambda name, rows: told.append(name))
     assert set(client.listed()) == {"whole"}
     assert rows_of(lake, manifest) == rows_of(*plain)
     (said,) = {name for name in told if " " in name}
@@ -561,9 +561,9 @@ def test_a_vacuum_keeps_the_shards_of_a_run_that_goes_on(api: Running, tmp_path:
     shard = extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN)
     lake.put(shard.key.replace(".done.json", ".json"), b"{}")
     lake.put(f"runs/{RUN}/check.json", b"{}")
-    assert plan_vacuum(lake, Retention(), later).waste == ()
+    assert plan_vacuum(lake, Retention(), later).garbage == ()
     lake.put(f"runs/{RUN}/result.json", b"{}")
-    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).waste == (), (
+    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).garbage == (), (
         "it ended a moment ago, and may be started again"
     )
     planned = plan_vacuum(lake, Retention(), later)
@@ -580,7 +580,7 @@ def test_a_vacuum_removes_the_shards_of_a_window_that_has_landed(api: Running, t
     shard = replace(manifest, where=(("plant_id", "x"),))
     lake.put(shard.key, json.dumps(shard.as_json()).encode())
     planned = plan_vacuum(lake, Retention(), datetime.now(UTC))
-    assert [one.key for one in planned.waste] == [shard.key]
+    assert [one.key for one in planned.garbage] == [shard.key]
     vacuum(lake, planned, datetime.now(UTC))
     only_whole(lake, manifest)
 
@@ -589,8 +589,8 @@ def test_a_shard_is_read_by_pages_and_is_on_no_cassette(api: Running, tmp_path: 
     "An export and a cassette are of a whole window."
     lake, client = Lake(str(tmp_path)), client_of(api, scope="telemetry.read exports.write")
     resource = MEASUREMENTS.only("plant_id", PLANTS[0])
-    ears = ExtractionContext(sleep=lambda seconds: pytest.fail("it waits for an export"))
-    shard = extract(client, lake, resource, HOUR, RUN, ears, rows=10**9)
+    context = ExtractionContext(sleep=lambda seconds: pytest.fail("it waits for an export"))
+    shard = extract(client, lake, resource, HOUR, RUN, context, expected_rows=10**9)
     assert shard.pages == len(client.listed()) > 1
     extract(client_of(api, record=True), lake, resource, cut(HOUR, timedelta(minutes=30))[0], RUN)
     assert lake.list("runs") == []
@@ -628,7 +628,7 @@ def test_shards_land_on_executors_also_when_one_is_killed(
             killed.append(victim.pid)
 
     lake = Lake(str(tmp_path / "killed"))
-    again = split(client_of(api), lake, session=spark, rows=kill)
+    again = split(client_of(api), lake, session=spark, on_rows=kill)
     assert killed
     assert rows_of(lake, again) == rows_of(threads, expected)
     assert [part.sha256 for part in again.parts] == [part.sha256 for part in expected.parts]
