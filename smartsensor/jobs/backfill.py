@@ -65,9 +65,10 @@ def due_backfill(
         end = min(backfill.end, ledger.edge or readable.until)
         if end < backfill.end:
             notes.append(f"{resource.name}: ends at {rfc3339(end)}; `smartsensor run` reads what comes after that")
-        whole = [Window(backfill.start, end)] if backfill.start < end else []
-        wanted = whole if backfill.force else [part for stretch in whole for part in subtract(stretch, ledger.covered)]
-        kept, lost = clip(wanted, readable.earliest)
+        stretches = [Window(backfill.start, end)] if backfill.start < end else []
+        if not backfill.force:
+            stretches = [part for stretch in stretches for part in subtract(stretch, ledger.covered)]
+        kept, lost = clip(stretches, readable.earliest)
         notes += unreadable_notes(resource, lost, readable.earliest)
         windows = [window for part in kept for window in _cut_for_export(client, resource, part)]
         due += reversed(windows) if backfill.newest_first else windows

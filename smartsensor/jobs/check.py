@@ -259,10 +259,10 @@ def run_checks(
         return _failed(run, steps, error)
     (requests, seconds), size = cost(client, due), raw_bytes(lake, due)
     rows, raw = sum(item.rows or 0 for item in due), f", {size / 1e6:,.1f} MB of raw" if size is not None else ""
-    found = (
+    detail = (
         f"{len(due)} windows, {rows:,} rows, {requests} requests, at least {seconds:.0f} s under the rate limit{raw}"
     )
-    steps.append(CheckStep("due", True, "; ".join([found, *notes])))
+    steps.append(CheckStep("due", True, "; ".join([detail, *notes])))
     return Report(
         run, "ready" if due else "nothing_due", tuple(steps), until, tuple(due), requests, seconds, drift, size,
         tuple(notes), tuple(resource.name for resource in resources),
@@ -318,8 +318,8 @@ def _plan_resumed(
     landed, left, old_notes = landed_and_left(lake, report, readable)
     left = [due for due in left if RESOURCES[due.resource].mode == "incremental"]
     due, notes = plan_run(client, lake, resources, settings, start, readable)
-    since = [part for window in due for part in _not_planned(client, window, landed, left)]
-    return [*landed, *left, *since], list(dict.fromkeys([*old_notes, *notes]))
+    new = [part for window in due for part in _not_planned(client, window, landed, left)]
+    return [*landed, *left, *new], list(dict.fromkeys([*old_notes, *notes]))
 
 
 def landed_and_left(
@@ -327,24 +327,24 @@ def landed_and_left(
 ) -> tuple[list[Due], list[Due], list[str]]:  # landed; not landed and readable; a note for what can't be read any more
     "Split a plan into landed windows and the others."
     landed = [due for due in report.due if lake.exists(manifest_key(due.resource, report.run, due.window))]
-    rest = [(due, clip([due.window], readable.earliest)) for due in report.due if due not in landed]
+    unread = [(due, clip([due.window], readable.earliest)) for due in report.due if due not in landed]
     notes = [
-        note for due, (_, lost) in rest for note in unreadable_notes(RESOURCES[due.resource], lost, readable.earliest)
+        note for due, (_, lost) in unread for note in unreadable_notes(RESOURCES[due.resource], lost, readable.earliest)
     ]
-    return landed, [replace(due, window=window) for due, (kept, _) in rest for window in kept], notes
+    return landed, [replace(due, window=window) for due, (kept, _) in unread for window in kept], notes
 
 # %% ../../nbs/jobs/32_check.ipynb #ece7981e
 def _not_planned(client: Client, due: Due, landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
     "The part of a due window that the old plan does not cover, in windows that this run has not landed."
     resource = RESOURCES[due.resource]
-    done = [other.window for other in landed if other.resource == due.resource]
+    landed_windows = [item.window for item in landed if item.resource == due.resource]
     if resource.mode == "snapshot":
-        return [] if due.window in done else [due]
-    parts = subtract(due.window, [other.window for other in left if other.resource == due.resource])
+        return [] if due.window in landed_windows else [due]
+    parts = subtract(due.window, [item.window for item in left if item.resource == due.resource])
     return [
         due if window == due.window else replace(due, window=window, rows=client.count(resource, window))
         for part in parts
-        for window in _unlanded_windows(part, done)
+        for window in _unlanded_windows(part, landed_windows)
     ]
 
 

@@ -54,15 +54,15 @@ def source_hash(
 
 
 def _file_schema(resource: Resource, run: str, window: Window) -> pa.Schema:
-    about = {
+    metadata = {
         "resource": resource.name,
         "run": run,
         "window": window.key,
         "schema": "1",
         "source": source_hash(resource),
     }
-    about |= {"where": json.dumps(resource.where)} if resource.where else {}
-    return resource.raw_schema.with_metadata({f"smartsensor.{name}": text for name, text in about.items()})
+    metadata |= {"where": json.dumps(resource.where)} if resource.where else {}
+    return resource.raw_schema.with_metadata({f"smartsensor.{name}": text for name, text in metadata.items()})
 
 
 def _parquet_options(resource: Resource) -> dict[str, Any]:
@@ -197,8 +197,8 @@ _JSON_KEYS = {"counts": "tally", "last_order_key": "edge", "cassette_pieces": "p
 
 def progress_key(resource: Resource, run: str, window: Window) -> str:
     "Key of the progress file of a window, or of a shard of it."
-    whole = f"raw/{resource.name}/_progress/{run}/{window.key}"
-    return f"{whole}/{shard_name(resource.where)}.json" if resource.where else f"{whole}.json"
+    key = f"raw/{resource.name}/_progress/{run}/{window.key}"
+    return f"{key}/{shard_name(resource.where)}.json" if resource.where else f"{key}.json"
 
 
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:

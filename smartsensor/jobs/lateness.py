@@ -98,11 +98,11 @@ def measure_lateness(
         return None
     reread, late = _late_rows(lake, resource, versions[::-1])
     first, last = _settled_span(versions)
-    behind = sorted(seconds for seconds, at in late if microseconds(first) <= at < microseconds(last))
+    behind_s = sorted(seconds for seconds, at in late if microseconds(first) <= at < microseconds(last))
     arrival = _arrival(lake, resource, readings, rows)
     sampled = sum(reading.received for reading in readings) if versions else sum(arrival)
     days = (last - first) / timedelta(days=1)
-    return Lateness(resource.name, resource.lookback, sampled, days, arrival, reread, tuple(behind))
+    return Lateness(resource.name, resource.lookback, sampled, days, arrival, reread, tuple(behind_s))
 
 
 def _sampled_versions(lake: Lake, resource: str, rows: int) -> list[tuple[Ledger, Ledger]]:
@@ -141,12 +141,12 @@ def _late_rows(
             parts = [part for stretch in closed for part in overlap(stretch, [other for other, _ in overlapping])]
             if previous.edge is None or not parts:
                 continue
-            again = _between(rows, parts, resource)
+            reread_rows = _between(rows, parts, resource)
             earlier_rows = pa.concat_tables([table for _, table in overlapping])
-            missed = again.join(earlier_rows, keys=again.column_names, join_type="left anti")
+            missed = reread_rows.join(earlier_rows, keys=reread_rows.column_names, join_type="left anti")
             at = missed.column(resource.incremental_field).cast(pa.int64()).to_numpy()
             behind_s = (microseconds(previous.edge) - at) / 1e6
-            reread, late = reread + again.num_rows, [*late, *zip(behind_s.tolist(), at.tolist(), strict=True)]
+            reread, late = reread + reread_rows.num_rows, [*late, *zip(behind_s.tolist(), at.tolist(), strict=True)]
         earlier += tables
     return reread, late
 

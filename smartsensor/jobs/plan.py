@@ -122,18 +122,18 @@ def newest_readings(
     rows: int = SAMPLE_ROWS,  # stop once so many are found
 ) -> list[Evidence]:  # reconciled; together they hold the newest rows of the windows that they cover
     "The last reading of each part of a stretch."
-    left, found = overlap(stretch, lake.ledger(resource).covered), list[Evidence]()
-    for ledger in ledger_versions(lake, resource) if left else ():
+    unread, readings = overlap(stretch, lake.ledger(resource).covered), list[Evidence]()
+    for ledger in ledger_versions(lake, resource) if unread else ():
         newest = [
             reading
             for reading in ledger.added
-            if reading.reconciled and any(overlap(part, [reading.window]) for part in left)
+            if reading.reconciled and any(overlap(part, [reading.window]) for part in unread)
         ]
-        found, rows = [*found, *newest], rows - sum(reading.received for reading in newest)
-        left = tuple(rest for part in left for rest in subtract(part, [reading.window for reading in newest]))
-        if not left or rows <= 0:
+        readings, rows = [*readings, *newest], rows - sum(reading.received for reading in newest)
+        unread = tuple(rest for part in unread for rest in subtract(part, [reading.window for reading in newest]))
+        if not unread or rows <= 0:
             break
-    return found
+    return readings
 
 # %% ../../nbs/jobs/30_plan.ipynb #bcc9875a
 def landed_rows(lake: Lake, resource: Resource, reading: Evidence) -> pa.Table:
@@ -185,8 +185,8 @@ def late_windows(
         return []
     closed = overlap(Window(begin, end), [reading.window for reading in readings])
     pieces = [piece for part in closed for piece in cut(part, resource.step)][-counts:]
-    found = _narrow_down(client, resource, pieces, present_rows(lake, resource, readings), counts)
-    return sorted(found, key=lambda due: due.window)
+    late = _narrow_down(client, resource, pieces, present_rows(lake, resource, readings), counts)
+    return sorted(late, key=lambda due: due.window)
 
 # %% ../../nbs/jobs/30_plan.ipynb #48b969a7
 def _narrow_down(
@@ -198,18 +198,18 @@ def _narrow_down(
 ) -> list[Due]:
     "Halve the pieces with late rows, the largest first, until they fit on a page or no counts are left."
     counted = [(client.count(resource, piece) or 0, piece) for piece in pieces]
-    grown = [(rows, piece) for rows, piece in counted if rows > present(piece)]
-    left, found = counts - len(counted), list[Due]()
-    while grown:
-        grown.sort()
-        rows, window = grown.pop()
+    with_late_rows = [(rows, piece) for rows, piece in counted if rows > present(piece)]
+    counts_left, found = counts - len(counted), list[Due]()
+    while with_late_rows:
+        with_late_rows.sort()
+        rows, window = with_late_rows.pop()
         middle = window.start + (window.end - window.start) // timedelta(seconds=2) * timedelta(seconds=1)
-        if left < 1 or rows <= client.settings.page_limit or middle == window.start:
+        if counts_left < 1 or rows <= client.settings.page_limit or middle == window.start:
             found.append(Due(resource.name, window, rows, "late"))
             continue
-        left, older, newer = left - 1, Window(window.start, middle), Window(middle, window.end)
+        counts_left, older, newer = counts_left - 1, Window(window.start, middle), Window(middle, window.end)
         first = client.count(resource, older) or 0
-        grown += [(n, half) for n, half in ((first, older), (rows - first, newer)) if n > present(half)]
+        with_late_rows += [(n, half) for n, half in ((first, older), (rows - first, newer)) if n > present(half)]
     return found
 
 # %% ../../nbs/jobs/30_plan.ipynb #34225a32
