@@ -568,7 +568,7 @@ def test_a_vacuum_keeps_the_shards_of_a_run_that_goes_on(api: Running, tmp_path:
     )
     planned = plan_vacuum(lake, Retention(), later)
     assert planned.totals()["progress"][0] == 2
-    vacuum(lake, planned, later)
+    vacuum(lake, planned, Retention(), later)
     assert lake.list("raw") == [part.key for part in shard.parts]
     with pytest.raises(NotFound):
         lake.manifest(shard.key)
@@ -581,7 +581,7 @@ def test_a_vacuum_removes_the_shards_of_a_window_that_has_landed(api: Running, t
     lake.put(shard.key, json.dumps(shard.as_json()).encode())
     planned = plan_vacuum(lake, Retention(), datetime.now(UTC))
     assert [one.key for one in planned.garbage] == [shard.key]
-    vacuum(lake, planned, datetime.now(UTC))
+    vacuum(lake, planned, Retention(), datetime.now(UTC))
     only_whole(lake, manifest)
 
 
