@@ -57,17 +57,18 @@ EXPORT_STEP = timedelta(days=7)
 
 def due_backfill(
     client: Client, lake: Lake, backfill: Backfill, readable: ReadableSpan
-) -> tuple[list[Due], list[str]]:  # windows; what a person should know
-    "What a backfill reads."
+) -> tuple[list[Due], list[str]]:  # windows; notes for a person
+    "The windows that a backfill reads."
     due, notes = list[Due](), list[str]()
     for resource in backfill.chosen():
         ledger = lake.ledger(resource.name)
         end = min(backfill.end, ledger.edge or readable.until)
         if end < backfill.end:
             notes.append(f"{resource.name}: ends at {rfc3339(end)}; `smartsensor run` reads what comes after that")
-        whole = [Window(backfill.start, end)] if backfill.start < end else []
-        wanted = whole if backfill.force else [part for stretch in whole for part in subtract(stretch, ledger.covered)]
-        kept, lost = clip(wanted, readable.earliest)
+        stretches = [Window(backfill.start, end)] if backfill.start < end else []
+        if not backfill.force:
+            stretches = [part for stretch in stretches for part in subtract(stretch, ledger.covered)]
+        kept, lost = clip(stretches, readable.earliest)
         notes += unreadable_notes(resource, lost, readable.earliest)
         windows = [window for part in kept for window in _cut_for_export(client, resource, part)]
         due += reversed(windows) if backfill.newest_first else windows
@@ -93,8 +94,8 @@ def plan_backfill(
     backfill: Backfill,
     settings: Settings,
     run: str,
-) -> Report:  # as `check` gives it
-    "Ask all that has to hold, and settle what a backfill reads."
+) -> Report:  # as `check` returns it
+    "Check what must hold, and plan what a backfill reads."
     planner = partial(due_backfill, client, lake, backfill)
     return run_checks(client, lake, backfill.chosen(), settings, run, planner)
 
@@ -106,7 +107,7 @@ def resume_backfill(
     settings: Settings,
     report: Report,  # holds the plan of the backfill that was killed
 ) -> Report:  # the same plan, less what can't be read any more
-    "The plan of a backfill that was interrupted."
+    "Check again for a killed backfill, and keep its plan."
 
     def planner(readable: ReadableSpan) -> tuple[list[Due], list[str]]:
         landed, left, notes = landed_and_left(lake, report, readable)

@@ -18,7 +18,7 @@ from ..source.resources import Resource
 # %% ../../nbs/jobs/34_capacity.ipynb #d1dc412b
 @dataclass(frozen=True)
 class GlueCost:
-    """What a job takes on AWS Glue."""
+    """Size, start time and speed of the jobs on AWS Glue."""
 
     workers: int = 2  # of a job, its driver included
     dpu: float = 1.0  # of a worker; G.1X: 1, G.2X: 2
@@ -26,14 +26,12 @@ class GlueCost:
     minimum_s: float = 60.0  # billed for a job, however short
     landed_per_s: float = 216_000.0  # rows, by `make bench`
     promoted_per_s: float = 200_000.0  # rows, gate included: 5 million took 22 s here, on a busy machine
-    fixed_requests: int = (
-        48  # of a run besides its pages: an hourly run of the built-in fleet sends 53, 5 of them pages
-    )
+    fixed_requests: int = 48  # of a run, besides pages: an hourly run of the simulator's fleet sends 53, 5 for pages
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a schedule comes to."""
+    """What a schedule needs."""
 
     runs_a_day: int
     rows: int  # a run
@@ -61,7 +59,7 @@ def capacity(
     lanes: int = 3,  # extract and promote run once for each
     glue: GlueCost = GlueCost(),
 ) -> Capacity:
-    "What it takes to read so many rows a day in so many runs."
+    "Estimate requests, time and DPU-hours for so many rows a day in so many runs."
     if runs_a_day < 1:
         raise ValueError(f"a schedule has at least one run a day, not {runs_a_day}")
     rows = math.ceil(rows_a_day / runs_a_day)

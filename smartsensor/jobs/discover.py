@@ -30,17 +30,17 @@ from .check import sample_page
 def discover(
     client: Client,
     path: str,  # "/plants", "plants", or a full URL below the configured one; ConfigError for another host
-    draft: bool = False,  # a draft also for what is declared
-) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on what is left to decide
+    draft: bool = False,  # a draft also for a declared endpoint
+) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on open decisions
     "Compare up to 100 rows with the declaration, or draft one from up to 1,000."
     path = _path_below(client.settings.base_url, path)
     declared = next((resource for resource in RESOURCES.values() if path in (resource.path, f"/{resource.name}")), None)
     if declared is None or draft:
         return _draft(client, path)
     rows, drift = sample_page(client, declared, 100)
-    found = "".join(f"\n  drift: {change}" for change in drift) or "\n  as declared"
-    found = found if rows else "\n  nothing to compare with the declaration: the reply has no rows"
-    return f"{declared.path}: {rows} rows compared, {len(declared.schema)} columns declared{found}"
+    findings = "".join(f"\n  drift: {change}" for change in drift) or "\n  as declared"
+    findings = findings if rows else "\n  nothing to compare with the declaration: the reply has no rows"
+    return f"{declared.path}: {rows} rows compared, {len(declared.schema)} columns declared{findings}"
 
 
 def _path_below(base_url: str, path: str) -> str:
@@ -58,7 +58,7 @@ SAMPLE_ROWS, SAMPLE_REQUESTS = 1_000, 10  # at most
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of an endpoint as they came."""
+    """The first rows of an endpoint, as parsed from JSON."""
 
     rows: tuple[dict[str, Any], ...]  # at least one
     rows_key: str | None  # key of the list of rows in the reply; None: the reply is a bare list
@@ -106,8 +106,8 @@ def _infer(
     kinds = {type(value) for value in values}
     if kinds == {dict}:
         names = dict.fromkeys(name for value in values for name in value)
-        inner = {name: _infer([value[name] for value in values if value.get(name) is not None]) for name in names}
-        return pa.struct([(name, kind) for name, kind in inner.items() if kind]) if any(inner.values()) else None
+        fields = {name: _infer([value[name] for value in values if value.get(name) is not None]) for name in names}
+        return pa.struct([(name, kind) for name, kind in fields.items() if kind]) if any(fields.values()) else None
     if kinds & {dict, list}:
         return None
     if kinds == {bool}:
@@ -157,14 +157,14 @@ def _incremental(
     client: Client, path: str, columns: Mapping[str, Sequence[Any]], schema: pa.Schema
 ) -> tuple[str | None, str]:  # the field, and how that was found
     "The instant that the API filters on."
-    full = [field.name for field in schema if field.type == INSTANT and None not in columns[field.name]]
-    for name in sorted(full, key=lambda column: not _UPDATED.search(column)):
+    candidates = [field.name for field in schema if field.type == INSTANT and None not in columns[field.name]]
+    for name in sorted(candidates, key=lambda column: not _UPDATED.search(column)):
         at = [instant(value.replace("z", "Z")) for value in columns[name]]
         if at != sorted(at) or at[0] == at[-1]:
             continue
-        since = at[len(at) // 2].replace(microsecond=0)
-        until = min(at[-1].replace(microsecond=0), since + timedelta(days=1))
-        window = Window(since, max(until, since + timedelta(seconds=1)))
+        start = at[len(at) // 2].replace(microsecond=0)
+        end = min(at[-1].replace(microsecond=0), start + timedelta(days=1))
+        window = Window(start, max(end, start + timedelta(seconds=1)))
         try:
             body = _body(client, path, dict(zip(("updated_since", "updated_before"), window.bounds, strict=True)))
         except BadRequest as error:
@@ -189,8 +189,8 @@ def _draft(client: Client, path: str) -> str:
     if not schema.names:
         return f"# {path}: nothing to infer from: no row has a column that can be declared"
     lines = [_column_line(name, columns[name], kinds[name]) for name in names]
-    (field, how), key, n = _incremental(client, path, columns, schema), _key(columns, schema), f"{len(sample.rows):,}"
-    notes = [f"{path}: a draft from {n} rows, for nbs/source/10_resources.ipynb", how]
+    (field, mode), key, n = _incremental(client, path, columns, schema), _key(columns, schema), f"{len(sample.rows):,}"
+    notes = [f"{path}: a draft from {n} rows, for nbs/source/10_resources.ipynb", mode]
     notes.append(
         f"key: unique and never null in these {n} rows; is it always?"
         if key else "key not inferred: no column or pair of them is unique; put yours in its place"

@@ -28,16 +28,14 @@ from .plan import REOPEN, SAMPLE_ROWS, landed_rows, ledger_versions, microsecond
 # %% ../../nbs/jobs/31_lateness.ipynb #2824658d
 CAUGHT_SHARE = 0.99  # of the late rows: a recommended lookback catches at least that
 ROWS_NEEDED, LATE_NEEDED = 300, 30  # rows read again; late rows among them
-TIME_NEEDED = timedelta(
-    hours=6
-)  # in which late rows were counted: of some minutes, even none make a bound of hundreds a day
+TIME_NEEDED = timedelta(hours=6)  # in which late rows were counted
 LOOKBACKS = tuple(timedelta(minutes=n) for n in (0, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880))
 
 
 def poisson_upper(
     n: int,  # events seen
 ) -> float:  # Wilson and Hilferty's approximation, good to 1 %
-    "The rate that is exceeded with 5 % chance only, after n events."
+    "The upper 95 % bound of the rate, after n events."
     k = n + 1
     return float(k * (1 - 1 / (9 * k) + 1.645 / (3 * math.sqrt(k))) ** 3)
 
@@ -49,18 +47,14 @@ class Lateness:
     resource: str
     lookback: timedelta  # as declared
     rows: int  # in the sample
-    days: (
-        float  # of source time in which late rows were counted; without the last two days, where some may still turn up
-    )
+    days: float  # of source time in which late rows were counted; not the last two, where some may still turn up
     arrival: tuple[int, ...]  # rows by received_at - event time, as LABELS; () where the resource has no such columns
-    reread: int  # rows that lie in stretches which an earlier run had closed, late or not
-    behind_s: tuple[
-        float, ...
-    ]  # for each late row: how far it lies before the edge of the reading it missed; ascending
+    reread: int  # rows, late or not, in stretches that an earlier run had closed
+    behind_s: tuple[float, ...]  # of each late row, ascending: seconds before the edge of the reading that missed it
 
     @property
     def conclusive(self) -> bool:
-        "Whether the sample is large enough to say anything of late rows: see ROWS_NEEDED, TIME_NEEDED."
+        "Whether the sample is large enough to judge late rows: see ROWS_NEEDED, TIME_NEEDED."
         return self.reread >= ROWS_NEEDED and timedelta(self.days) >= TIME_NEEDED
 
     def caught(self, lookback: timedelta) -> float | None:
@@ -82,7 +76,7 @@ class Lateness:
 
     @property
     def compared(self) -> dict[str, timedelta]:
-        "The lookbacks to compare: the declared one, and the recommended one where the late rows suffice for it."
+        "The lookbacks to compare: the declared one, and with enough late rows the recommended one."
         recommended = {"recommended": self.recommended} if self.caught(self.lookback) is not None else {}
         return {"declared": self.lookback} | recommended
 
@@ -95,7 +89,7 @@ def measure_lateness(
     resource: Resource,
     rows: int = SAMPLE_ROWS,
 ) -> Lateness | None:  # None where nothing has landed, or the resource is a snapshot
-    "Measure the newest of what landed."
+    "Measure how late the newest landed rows were."
     if resource.mode == "snapshot":
         return None
     versions = _sampled_versions(lake, resource.name, rows)
@@ -104,11 +98,11 @@ def measure_lateness(
         return None
     reread, late = _late_rows(lake, resource, versions[::-1])
     first, last = _settled_span(versions)
-    behind = sorted(seconds for seconds, at in late if microseconds(first) <= at < microseconds(last))
+    behind_s = sorted(seconds for seconds, at in late if microseconds(first) <= at < microseconds(last))
     arrival = _arrival(lake, resource, readings, rows)
     sampled = sum(reading.received for reading in readings) if versions else sum(arrival)
     days = (last - first) / timedelta(days=1)
-    return Lateness(resource.name, resource.lookback, sampled, days, arrival, reread, tuple(behind))
+    return Lateness(resource.name, resource.lookback, sampled, days, arrival, reread, tuple(behind_s))
 
 
 def _sampled_versions(lake: Lake, resource: str, rows: int) -> list[tuple[Ledger, Ledger]]:
@@ -125,7 +119,7 @@ def _sampled_versions(lake: Lake, resource: str, rows: int) -> list[tuple[Ledger
 
 
 def _settled_span(versions: Sequence[tuple[Ledger, Ledger]]) -> tuple[datetime, datetime]:
-    "From the end of the first run's reading, which came long after the events, to where no more late rows are expected."
+    "The span of time to judge: from the first run's edge to where no more late rows are expected."
     if not versions:
         return EPOCH, EPOCH
     first, last = versions[-1][1].edge or versions[-1][0].edge or EPOCH, versions[0][0].edge or EPOCH
@@ -137,22 +131,22 @@ def _late_rows(
     resource: Resource,
     versions: Sequence[tuple[Ledger, Ledger]],  # oldest first, each with the version before it
 ) -> tuple[int, list[tuple[float, int]]]:
-    "Rows read again; and for each late one of them, seconds before the edge of that time, and its instant (microseconds)."
+    "Rows read again; for each late row, seconds before the edge at that time, and its instant in microseconds."
     earlier, reread, late = list[tuple[Window, pa.Table]](), 0, list[tuple[float, int]]()
     for ledger, previous in versions:
         tables = [(reading.window, landed_rows(lake, resource, reading)) for reading in ledger.added]
         for window, rows in tables:
-            before = [(other, table) for other, table in earlier if overlap(window, [other])]
+            overlapping = [(other, table) for other, table in earlier if overlap(window, [other])]
             closed = overlap(window, previous.covered)
-            parts = [part for stretch in closed for part in overlap(stretch, [other for other, _ in before])]
+            parts = [part for stretch in closed for part in overlap(stretch, [other for other, _ in overlapping])]
             if previous.edge is None or not parts:
                 continue
-            again = _between(rows, parts, resource)
-            held = pa.concat_tables([table for _, table in before])
-            missed = again.join(held, keys=again.column_names, join_type="left anti")
+            reread_rows = _between(rows, parts, resource)
+            earlier_rows = pa.concat_tables([table for _, table in overlapping])
+            missed = reread_rows.join(earlier_rows, keys=reread_rows.column_names, join_type="left anti")
             at = missed.column(resource.incremental_field).cast(pa.int64()).to_numpy()
             behind_s = (microseconds(previous.edge) - at) / 1e6
-            reread, late = reread + again.num_rows, [*late, *zip(behind_s.tolist(), at.tolist(), strict=True)]
+            reread, late = reread + reread_rows.num_rows, [*late, *zip(behind_s.tolist(), at.tolist(), strict=True)]
         earlier += tables
     return reread, late
 
@@ -169,7 +163,7 @@ LABELS = ("under 1 min", "to 2 min", "to 5 min", "to 10 min", "to 30 min",
 
 
 def _arrival(lake: Lake, resource: Resource, readings: Sequence[Evidence], rows: int) -> tuple[int, ...]:
-    "How many rows arrived how long after their event, as LABELS; () without such columns. Stops after so many rows."
+    "Rows by the delay from event to arrival, as LABELS; () without such columns. Stops after `rows`."
     if resource.event_field is None or "received_at" not in resource.schema.names:
         return ()
     counts = np.zeros(len(LABELS), dtype=np.int64)
@@ -203,7 +197,7 @@ def text_histogram(
 
 
 def format_span(span: timedelta) -> str:
-    "90 min, 6 h."
+    "A span of time such as `90 min` or `6 h`."
     minutes = span / timedelta(minutes=1)
     return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:g} h"
 
@@ -211,7 +205,7 @@ def format_span(span: timedelta) -> str:
 def describe_lateness(
     lateness: Lateness,
 ) -> str:
-    "What was measured, and what it means for the lookback."
+    "The measurement and its meaning for the lookback, as text."
     lines = [f"{lateness.resource}: a sample of {lateness.rows:,} rows"]
     if lateness.arrival:
         lines += ["  received_at less event time, rows", text_histogram(lateness.arrival)]

@@ -24,7 +24,7 @@ from ..source.resources import choose
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..lake.vacuum import Retention, Vacuum, plan_vacuum, vacuum as remove
-from ..jobs.extract import exporter_of
+from ..jobs.extract import make_exporter
 from ..jobs.replay import Replayed, replay as replay_windows
 from ..jobs.verify import verify
 from .claims import claim, hold_claim
@@ -39,7 +39,7 @@ def _replay_table(run: str, windows: Sequence[Replayed]) -> Table:
     for name in dict.fromkeys(window.resource for window in windows):
         group = [window for window in windows if window.resource == name]
         sums = [sum(getattr(window, field) for window in group) for field in ("replies", "parts", "rows")]
-        table.add_row(name, *map(number, [len(group), *sums, sum(bool(window.said) for window in group)]))
+        table.add_row(name, *map(number, [len(group), *sums, sum(bool(window.differences) for window in group)]))
     return table
 
 
@@ -64,9 +64,9 @@ def replay(
     with tempfile.TemporaryDirectory(prefix="replay-") as folder:
         windows = replay_windows(recorded, run, Lake(into or folder), threads)
     out.print(_replay_table(run, windows))
-    differing = [window for window in windows if window.said]
+    differing = [window for window in windows if window.differences]
     for window in differing:
-        for difference in window.said:
+        for difference in window.differences:
             print_line(f"{window.resource} {window.window}: {difference}")
     kept = f"; the rows of today's code: {Lake(into).link('raw')}" if into else ""
     print_line(f"{len(windows) - len(differing)} of {len(windows)} windows are the same to the byte{kept}")
@@ -132,7 +132,7 @@ exports_commands = typer.Typer(
 @contextlib.contextmanager
 def _exporter(lake: str | None) -> Iterator[Exporter]:
     with command_settings(lake) as settings:
-        yield exporter_of(connect(settings), Lake(settings.lake))
+        yield make_exporter(connect(settings), Lake(settings.lake))
 
 
 @exports_commands.command("list")
