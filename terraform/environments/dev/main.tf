@@ -40,6 +40,7 @@ module "glue" {
   jobs               = var.jobs
   optimized_tables   = var.optimized_tables
   query_limit_gb     = var.query_limit_gb
+  held_age_hours     = var.limits.held_age_hours
   log_retention_days = var.retention_days.logs
   vpc                = var.vpc
 }

@@ -15,6 +15,7 @@ variables {
   api                = { url = "https://api.example/v1", rate_per_s = 10, history_days = 3 }
   jobs               = { for job in ["check", "extract", "promote"] : job => { worker_type = "G.1X", workers = 2, timeout_minutes = 60, at_once = job == "extract" ? 4 : 1, engine = job == "promote" ? "spark" : "duckdb" } }
   log_retention_days = 30
+  held_age_hours     = 24
 }
 
 run "jobs" {
@@ -43,6 +44,11 @@ run "jobs" {
   assert {
     condition     = alltrue([for job in aws_glue_job.this : job.default_arguments["--SMARTSENSOR_DATABASE"] == "smartsensor_dev"])
     error_message = "Jobs are told the database of the Iceberg tables."
+  }
+
+  assert {
+    condition     = alltrue([for job in aws_glue_job.this : job.default_arguments["--SMARTSENSOR_HELD_HOURS"] == "24"])
+    error_message = "Jobs call a held window overdue when the alarm does."
   }
 
   assert {

@@ -96,6 +96,7 @@ resource "aws_glue_job" "this" {
     "--SMARTSENSOR_API_SECRET"          = aws_secretsmanager_secret.api.arn
     "--SMARTSENSOR_RATE_PER_S"          = tostring(var.api.rate_per_s) # of all jobs together: they share it by notes in the lake
     "--SMARTSENSOR_HISTORY_DAYS"        = tostring(var.api.history_days)
+    "--SMARTSENSOR_HELD_HOURS"          = tostring(var.held_age_hours)                  # the alarm's own limit, said in records and pages too
     "--additional-python-modules"       = "${local.release}/smartsensor.gluewheels.zip" # a zip of wheels, as Glue 5 takes it
     "--python-modules-installer-option" = "--no-index"                                  # a package index is not asked
     "--enable-metrics"                  = "true"

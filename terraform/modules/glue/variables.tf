@@ -60,6 +60,11 @@ variable "query_limit_gb" {
   default     = 100
 }
 
+variable "held_age_hours" {
+  description = "Hours after which a window that the gate holds is overdue; the same as the alarm's."
+  type        = number
+}
+
 variable "log_retention_days" {
   description = "Days that logs of jobs are kept."
   type        = number
