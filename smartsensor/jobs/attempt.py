@@ -18,7 +18,8 @@ from pyiceberg.table import Table
 from ..source.resources import Resource
 from ..lake.layout import Manifest
 from ..lake.lake import Lake
-from ..lake.tables import QUALIFIED, QUARANTINE, Tables, Version, files, table_key
+from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
+from ..lake.tables import Tables, Version, files
 from ..quality.verdicts import Finding, Verdict, Zone
 from ..quality.row_rules import RowRule
 from .buckets import in_buckets

@@ -16,17 +16,8 @@ from pyiceberg.table import Table
 from ..source.resources import Resource
 from ..lake.lake import Lake
 from ..lake.store import Conflict
-from smartsensor.lake.tables import (
-    QUALIFIED,
-    TableFile,
-    Tables,
-    commit,
-    current,
-    evolve,
-    files,
-    next_version,
-    table_key,
-)
+from ..lake.catalogs import QUALIFIED, table_key
+from ..lake.tables import TableFile, Tables, commit, current, evolve, files, next_version
 from ..quality.row_rules import sql_name
 from .engines import Engine
 from .merge import quarantine_schema

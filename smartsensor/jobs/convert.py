@@ -20,7 +20,8 @@ from ..source.resources import Resource
 from ..lake.lake import Lake
 from ..lake.layout import check_schema
 from ..lake.store import Conflict, Entry, LakeError
-from ..lake.tables import QUALIFIED, QUARANTINE, Partitioning, Tables, Version, commit, current, table_key
+from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
+from ..lake.tables import Partitioning, Tables, Version, commit, current
 from ..quality.row_rules import sql_name
 from .buckets import in_buckets
 from .engines import Engine

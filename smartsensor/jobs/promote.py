@@ -22,17 +22,8 @@ from ..lake.store import Conflict, LakeError
 from ..lake.layout import Manifest
 from ..lake.ledger import accept_windows
 from ..lake.lake import Lake
-from smartsensor.lake.tables import (
-    QUALIFIED,
-    QUARANTINE,
-    Tables,
-    Version,
-    commit,
-    current,
-    expirable,
-    expire,
-    next_version,
-)
+from ..lake.catalogs import QUALIFIED, QUARANTINE
+from ..lake.tables import Tables, Version, commit, current, expirable, expire, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules
 from .engines import Engine, EngineError

@@ -17,18 +17,8 @@ from pyiceberg.table import Table
 from ..source.resources import Resource
 from ..lake.store import Conflict
 from ..lake.lake import Lake
-from smartsensor.lake.tables import (
-    QUALIFIED,
-    QUARANTINE,
-    TableFile,
-    Tables,
-    Version,
-    commit,
-    current,
-    files,
-    next_version,
-    table_key,
-)
+from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
+from ..lake.tables import TableFile, Tables, Version, commit, current, files, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules, sql_literal, sql_name
 from .engines import Engine

@@ -40,7 +40,8 @@ from ..source.resources import RESOURCES, Resource
 from ..lake.store import LakeError, NotFound
 from ..lake.bucket import s3_filesystem
 from ..lake.lake import Lake
-from ..lake.tables import QUALIFIED, QUARANTINE, TableFile, Tables, Version, current, files
+from ..lake.catalogs import QUALIFIED, QUARANTINE
+from ..lake.tables import TableFile, Tables, Version, current, files
 from ..lake.tables import versions as kept_versions
 from ..quality.row_rules import sql_name
 

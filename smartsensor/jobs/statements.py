@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ..lake.store import NotFound
 from ..lake.lake import Lake
-from ..lake.tables import QUALIFIED, QUARANTINE, table_name
+from ..lake.catalogs import QUALIFIED, QUARANTINE, table_name
 from ..quality.row_rules import sql_name
 from smartsensor.jobs.reading import (
     QueryError,

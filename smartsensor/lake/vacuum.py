@@ -13,17 +13,8 @@ from functools import cache
 
 from .store import Entry, LakeError
 from .lake import Lake
-from smartsensor.lake.tables import (
-    QUALIFIED,
-    QUARANTINE,
-    Tables,
-    expirable,
-    expire,
-    referenced,
-    table_key,
-    table_location,
-    versions,
-)
+from .catalogs import QUALIFIED, QUARANTINE, table_key, table_location
+from .tables import Tables, expirable, expire, referenced, versions
 
 # %% ../../nbs/lake/21_vacuum.ipynb #5eaf9811
 @dataclass(frozen=True)

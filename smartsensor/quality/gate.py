@@ -222,9 +222,8 @@ class Gate:
         self.expectations, self.run_id, self.clock, self.newest = expectations, run_id, clock, newest
         self._context = _great_expectations().get_context(mode="ephemeral")
         self._context.variables.progress_bars = {"globally": False}
-        self._verdicts: dict[str, list[Verdict]] = {}
-        self._teams: dict[str, str] = {}
-        self._unwritten: set[str] = set()
+        self._verdicts, self._teams = dict[str, list[Verdict]](), dict[str, str]()
+        self._unwritten = set[str]()
 
     def judge(
         self,
@@ -238,9 +237,8 @@ class Gate:
     ) -> Verdict:  # held or not; nothing is raised for bad data
         "Judge one batch; GateError when that is not possible."
         started, suite = perf_counter(), read_suite(self.expectations / f"{resource}.{zone}.json")
-        values = _parameters(suite, parameters)
         with open_batch(self._context, batch) as opened:
-            rows, findings = _findings(*opened, suite, values)
+            rows, findings = _findings(*opened, suite, _parameters(suite, parameters))
         page, seconds = f"quality/{self.run_id}/{resource}.html", perf_counter() - started
         verdict = Verdict(resource, zone, rows, (*findings, *further), page, dict(about or {}), self.clock(), seconds)
         self._teams[resource] = str(suite.meta.get("team", ""))
@@ -260,8 +258,8 @@ class Gate:
         "Write the pages of what was judged since the last call, and the index."
         for resource in sorted(self._unwritten):
             verdicts = self._verdicts[resource]
-            page = render_page(self.run_id, verdicts, self._teams[resource])
-            lake.put(f"quality/{self.run_id}/{resource}.html", page)
+            page, team = f"quality/{self.run_id}/{resource}.html", self._teams[resource]
+            lake.put(page, render_page(self.run_id, verdicts, team))
             lake.put(f"{ENTRIES}/{self.run_id}/{resource}.json", json.dumps(index_entry(verdicts)).encode())
         self._unwritten.clear()
         write_index(lake, self.run_id, self.newest)

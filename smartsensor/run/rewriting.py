@@ -21,7 +21,8 @@ from ..source.resources import RESOURCES, choose
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..lake.store import LakeError
-from ..lake.tables import QUALIFIED, QUARANTINE, Tables
+from ..lake.catalogs import QUALIFIED, QUARANTINE
+from ..lake.tables import Tables
 from ..jobs.engines import Engine
 from ..jobs.convert import convert as convert_resource, former_files, former_resources, remove_former
 from ..jobs.compact import TARGET_MB, compact as compact_table, plan_compaction

@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from ..source.resources import choose
 from ..lake.layout import new_run_id
-from ..lake.tables import QUALIFIED, rollback as publish_again
+from ..lake.catalogs import QUALIFIED
+from ..lake.tables import rollback as publish_again
 from smartsensor.jobs.reading import (
     KINDS,
     SAMPLES,

@@ -109,10 +109,8 @@ class Resource:
 
     def filters(self, window: "Window") -> dict[str, str]:
         "The query parameters of a window; a snapshot has no time filter."
-        if self.mode == "snapshot":
-            return dict(self.where)
-        start, end = window.bounds
-        return {self.since_param: start, self.before_param: end} | dict(self.where)
+        bounds = dict(zip((self.since_param, self.before_param), window.bounds, strict=True))
+        return ({} if self.mode == "snapshot" else bounds) | dict(self.where)
 
     def walk(
         self, fetch: Callable[[Mapping[str, str]], Reply], window: "Window", limit: int, cursor: str | None = None

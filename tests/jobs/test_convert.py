@@ -22,9 +22,10 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import promote
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Tables, current, files
+from smartsensor.lake.tables import Tables, current, files
 from smartsensor.run.cli import app
 from smartsensor.source.resources import EVENTS, MEASUREMENTS, PLANTS, RESOURCES, Resource
 

@@ -21,10 +21,11 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import promote
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import QUALIFIED, Tables, Version, between, commit, files, rollback
+from smartsensor.lake.tables import Tables, Version, between, commit, files, rollback
 from smartsensor.quality.verdicts import Finding, Verdict
 from smartsensor.source.resources import MEASUREMENTS, Resource
 from smartsensor.windows import Window

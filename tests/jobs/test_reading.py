@@ -25,9 +25,10 @@ import smartsensor
 from smartsensor.jobs.engine_spark import SETTINGS, local_session
 from smartsensor.jobs.reading import QueryError, diff, may_hold, parquet_sql, read, versions
 from smartsensor.jobs.statements import open_session
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Partitioning, Tables, Version, commit, expire, files
+from smartsensor.lake.tables import Partitioning, Tables, Version, commit, expire, files
 from smartsensor.source.resources import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS, Resource
 
 pytestmark = pytest.mark.filterwarnings(

@@ -12,8 +12,9 @@ from test_pipeline import NOW, UNLIMITED, result, run, world  # noqa: F401  (a f
 
 from smartsensor.jobs.decisions import HeldWindow, held_windows
 from smartsensor.jobs.verify import verify
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, current
+from smartsensor.lake.tables import Tables, current
 from smartsensor.run.cli import run_command
 from smartsensor.run.glue import job_metrics
 from smartsensor.simulator.faults import Fault, FaultPlan

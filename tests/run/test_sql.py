@@ -21,8 +21,9 @@ from test_reading import Publisher, files_of, measurement
 from smartsensor.jobs import statements
 from smartsensor.jobs.reading import QueryError
 from smartsensor.jobs.statements import open_session
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Tables
+from smartsensor.lake.tables import Tables
 from smartsensor.run import sql as room
 from smartsensor.run.cli import run_command
 from smartsensor.run.sql import converse

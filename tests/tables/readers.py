@@ -24,8 +24,9 @@ from synthetic import (
     write_suite,
 )  # fmt: skip
 
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, current
+from smartsensor.lake.tables import Tables, current
 
 SQL = (
     "SELECT count(*), count(DISTINCT reading_id), sum(revision)::BIGINT, sum(value), min(generation) FILTER (reading_id LIKE 'marker-%'), "
