@@ -96,7 +96,7 @@ class Attempt:
     manifests: tuple[Manifest, ...]  # windows that are to be published
     decisions: Mapping[str, Decision] = field(default_factory=dict)  # of people about held windows, by manifest
     held: tuple[tuple[Manifest, Verdict], ...] = ()  # windows that the gate holds, each with what holds it
-    name: str = field(default_factory=lambda: uuid4().hex)  # no other attempt's
+    name: str = field(default_factory=lambda: uuid4().hex)  # unique
 
     @property
     def lake(self) -> Lake:
@@ -113,7 +113,7 @@ class Attempt:
         return sum(one.received for one in self.manifests)
 
     def view_raw(self, name: str, origin: str | None = None) -> None:
-        "Name the rows of its windows."
+        "Create a view of the raw rows of its windows."
         uris = [self.lake.uri(part.key) for one in self.manifests for part in one.parts]
         self.engine.view(name, uris, self.resource.raw_schema, origin)
 

@@ -28,7 +28,7 @@ from smartsensor.jobs.merge import (
     count_raw,
     is_bad,
     partitioning,
-    placing_rule,
+    required_fields_rule,
     plan_merge,
     quarantine_schema,
     within_table,
@@ -113,7 +113,7 @@ def _rules(resource: Resource, gate: Judge, decided: bool) -> list[RowRule]:
     aside = f"coalesce(_reasons LIKE '[\"{DECIDED}%', FALSE)"
     kept = [] if decided else [RowRule("decided by a person", f"({aside})", "critical")]
     done = RowRule("replayed already", f"(NOT {WAITS})", "critical")
-    return [done, *kept, placing_rule(resource), *row_rules(gate.expectations / f"{resource.name}.raw.json")]
+    return [done, *kept, required_fields_rule(resource), *row_rules(gate.expectations / f"{resource.name}.raw.json")]
 
 # %% ../../nbs/jobs/49_quarantine_replay.ipynb #aaea2a4b
 def replay_quarantine(

@@ -26,7 +26,7 @@ from .listing import Page, walk
 
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
 _RESERVED = (
-    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
+    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_maybe_published", "_rank", "_standing", "_known", "_stood",
     "_n", "_metadata", "_bucket",
 )  # columns that promotion or Spark adds to those of the source  # fmt: skip
 

@@ -359,7 +359,7 @@ OURS = [
     "_file",
     "_day",
     "_bad",
-    "_elsewhere",
+    "_maybe_published",
     "_rank",
     "_standing",
     "_known",
