@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kills import wrong
-from processes import CONTEXT, Scale
+from processes import CONTEXT, Scale, started_by_a_living_process
 from synthetic import Truth, engine, generation_rows, land, metadata_of, promoted, write_suite
 
 from smartsensor.lake.lake import Lake
@@ -20,7 +20,7 @@ def promote_on(root: Path, number: int, ready: Any, finished: Any, told: Any) ->
     lake, published, conflicts = Lake(str(root)), 0, 0
     with engine() as opened:
         ready.wait()
-        while True:
+        while started_by_a_living_process():
             last = finished.is_set()  # before the promotion: what landed until then is seen by it
             try:
                 done = promoted(lake, opened, number)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from processes import CONTEXT, Scale
+from processes import CONTEXT, Scale, started_by_a_living_process
 from synthetic import (
     MARKERS,
     Truth,
@@ -83,7 +83,7 @@ def read_on(name: str, root: Path, folder: Path, stop: Any, told: Any) -> None:
     os.nice(10)  # the writer comes first
     os.environ["POLARS_ICEBERG_PLANNER"] = "pyiceberg"
     read, seen, errors = READERS[name](folder), list[Seen](), list[str]()
-    while not stop.is_set():
+    while not stop.is_set() and started_by_a_living_process():
         where = metadata_of(root)
         if where:
             try:
