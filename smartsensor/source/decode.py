@@ -113,7 +113,7 @@ def _valid_text(value: Any) -> Any:
         return {_SURROGATES.sub("\ufffd", name): _valid_text(item) for name, item in value.items()}
     return value
 
-
+# %% ../../nbs/source/08_decode.ipynb #e2efb35f
 def _repair_row(
     row: Mapping[str, Any],  # one object as JSON gave it
     fields: pa.Schema | pa.StructType,  # the declared fields
@@ -143,7 +143,7 @@ def _repair_row(
             drift.add(f"{prefix}{field.name}: {type(value).__name__} read as {field.type}")
     return declared, extra
 
-
+# %% ../../nbs/source/08_decode.ipynb #b742db75
 def _same(value: Any, fitted: Any, kind: pa.DataType) -> bool:
     if pa.types.is_timestamp(kind):
         return True
@@ -201,7 +201,7 @@ def decode(
     drift |= _missing_fields(body, schema, rows) | _instants_without_zone(body, schema)
     return Decoded(_batch(rows, schema), *_paging_fields(table, paging, body), tuple(sorted(drift)))
 
-
+# %% ../../nbs/source/08_decode.ipynb #9fa7dd65
 _FIRST, _LAST = (int(datetime(*day, tzinfo=UTC).timestamp()) * 1_000_000 for day in ((1, 1, 1), (9999, 12, 31)))
 
 

@@ -26,8 +26,8 @@ from .listing import Page, walk
 
 # %% ../../nbs/source/10_resources.ipynb #2bf64bcc
 _RESERVED = (
-    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_elsewhere", "_rank", "_standing", "_known", "_stood",
-    "_n", "_metadata",
+    EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_maybe_published", "_rank", "_standing", "_known", "_stood",
+    "_n", "_metadata", "_bucket",
 )  # columns that promotion or Spark adds to those of the source  # fmt: skip
 
 
@@ -80,6 +80,8 @@ class Resource:
     before_param: str = "updated_before"  # exclusive
     paging: CursorPaging = CursorPaging()  # noqa: RUF009  (frozen)
     partition_by: Literal["hour", "day", "month"] = "day"  # what one partition of qualified holds
+    buckets: int | None = None  # of `bucket_by`, into which each of these is cut, for large fleets; None: it is not cut
+    bucket_by: str | None = None  # a column of text or whole numbers: `sensor_id`
     sort_by: tuple[str, ...] = ()  # columns that files of qualified are sorted by: what readers filter on
     optional: tuple[str, ...] = ()  # columns that may be absent, or null in any number of rows: the gate only warns
 
@@ -107,10 +109,8 @@ class Resource:
 
     def filters(self, window: "Window") -> dict[str, str]:
         "The query parameters of a window; a snapshot has no time filter."
-        if self.mode == "snapshot":
-            return dict(self.where)
-        start, end = window.bounds
-        return {self.since_param: start, self.before_param: end} | dict(self.where)
+        bounds = dict(zip((self.since_param, self.before_param), window.bounds, strict=True))
+        return ({} if self.mode == "snapshot" else bounds) | dict(self.where)
 
     def walk(
         self, fetch: Callable[[Mapping[str, str]], Reply], window: "Window", limit: int, cursor: str | None = None
@@ -122,7 +122,7 @@ class Resource:
 def _refuse_contradictions(resource: "Resource") -> None:
     "ValueError where a declaration contradicts itself."
     named = {*resource.key, *resource.version, *resource.shard_by, *resource.sort_by, *resource.optional}
-    named |= {name for name in (resource.incremental_field, resource.event_field) if name}
+    named |= {name for name in (resource.incremental_field, resource.event_field, resource.bucket_by) if name}
     unknown = named - set(resource.schema.names)
     if unknown or not resource.key:
         raise ValueError(f"resource {resource.name}: {sorted(unknown) or 'an empty key'} is not among its columns")
@@ -137,6 +137,13 @@ def _refuse_contradictions(resource: "Resource") -> None:
     reserved = dict.fromkeys(_RESERVED, "smartsensor adds a column of this name")
     reserved |= {resource.partition: "the partition column has this name"} if resource.partition else {}
     _check_names(resource.name, resource.schema, reserved)
+    if resource.buckets is not None or resource.bucket_by is not None:
+        kind = resource.schema.field(resource.bucket_by).type if resource.bucket_by else None
+        cut = resource.buckets is not None and resource.buckets > 1 and resource.event_field is not None
+        if not cut or kind not in (pa.string(), pa.int64()):
+            raise ValueError(
+                f"resource {resource.name}: buckets are of a column of text or whole numbers, two or more, of a resource with an event_field"
+            )
     if resource.step <= timedelta(0) or resource.lookback < timedelta(0):
         raise ValueError(f"resource {resource.name}: step must be above zero, and lookback zero or above")
 

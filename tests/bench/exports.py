@@ -153,7 +153,9 @@ def land(base_url: str, root: str, form: str) -> dict[str, Any]:
     client = Client(ApiSettings(base_url, base_url + "/oauth2/token", "me", Secret("none"), scope, rate_per_s=0))
     began = time.monotonic()
     window, rows = Window(*map(instant, WINDOW)), None if form == "pages" else 10**12
-    manifest = extract_room.extract(client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", rows=rows)
+    manifest = extract_room.extract(
+        client, Lake(root), MEASUREMENTS, window, "20261120T000000Z-bench", expected_rows=rows
+    )
     ended = time.monotonic()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {

@@ -5,8 +5,9 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, Version, current, files, referenced, versions
+from smartsensor.lake.tables import Tables, Version, current, files, referenced, versions
 
 Row = dict[str, Any]
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_reader import table_of
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.backfill import Backfill, due_backfill, plan_backfill, resume_backfill
@@ -236,17 +237,21 @@ def kill_when_two_windows_have_landed(child: subprocess.Popen[str], lake: Path) 
     child.communicate()
 
 
+def read(lake: Path, zone: str) -> pl.DataFrame:
+    table = table_of(Lake(str(lake)), "measurements", zone)
+    return pl.scan_iceberg(table).collect() if table else pl.DataFrame()
+
+
 def qualified(lake: Path) -> pl.DataFrame:
-    files = f"{lake}/qualified/measurements/measured_date=*/*.parquet"
-    return pl.read_parquet(files, hive_partitioning=False).sort("measurement_id")
+    return read(lake, "qualified").sort("measurement_id")
 
 
 def holds(lake: Path, world: World, since: datetime, until: datetime, as_of: datetime) -> bool:
     "Whether qualified and quarantine hold the truth of a stretch."
-    bad = list(lake.glob("quarantine/measurements/**/*.parquet"))
+    bad = read(lake, "quarantine")
     columns = ["measurement_id", "revision", "updated_at"]
     frames = [qualified(lake).select(columns)]
-    frames += [pl.read_parquet(bad, hive_partitioning=False).select(columns)] if bad else []
+    frames += [bad.select(columns)] if bad.height else []
     truth = pl.from_arrow(world.truth("measurements", as_of, since, until).select(columns))
     assert isinstance(truth, pl.DataFrame)
     return truth.join(pl.concat(frames), on=columns, how="anti").is_empty()

@@ -19,10 +19,9 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError, partitioning, quarantine_schema
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.tables import (
-    QUALIFIED,
-    QUARANTINE,
     Tables,
     Version,
     commit,

@@ -22,9 +22,10 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import promote
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Tables, current, files
+from smartsensor.lake.tables import Tables, current, files
 from smartsensor.run.cli import app
 from smartsensor.source.resources import EVENTS, MEASUREMENTS, PLANTS, RESOURCES, Resource
 
@@ -249,7 +250,9 @@ def test_rows_that_differ_are_not_committed(
     monkeypatch.setattr(
         room,
         "_staged",
-        lambda used, one, target, folder: staged(used, one, wrong(one, there)[target.zone == QUALIFIED], folder),
+        lambda used, lake, one, target, folder: staged(
+            used, lake, one, wrong(one, there)[target.zone == QUALIFIED], folder
+        ),
     )
     there = former_version(former.lake, "measurements")
     with pytest.raises(PromotionError, match=r"rows before and \d after"):

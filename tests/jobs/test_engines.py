@@ -107,6 +107,19 @@ def test_every_value_survives_a_view(engine: Engine, files: list[str]) -> None:
     assert same(engine.rows("SELECT * FROM raw")) == same(ROWS)
 
 
+@pytest.mark.parametrize("small", [500_000, 0])
+def test_nan_breaks_a_bound_that_all_numbers_of_its_file_keep(tmp_path: Path, small: int) -> None:
+    schema = pa.schema([("v", pa.float64())])
+    pq.write_table(pa.table({"v": [20.0, float("nan"), -9999.0]}), tmp_path / "nan.parquet")
+    engine, rule = DuckDB(tmp_path, small=small), "NOT (v >= -50 AND v <= 500)"
+    engine.view("raw", [str(tmp_path / "nan.parquet")], schema)
+    assert engine.rows(f"SELECT count(*) AS n FROM raw WHERE {rule}") == [{"n": 2}]
+    if not small:
+        lent = engine.batch("raw").connect()
+        assert lent.execute(f"SELECT count(*) FROM raw WHERE {rule}").fetchall() == [(2,)]
+    engine.close()
+
+
 def test_what_is_staged_has_the_declared_types_and_all_rows(engine: Engine, files: list[str], tmp_path: Path) -> None:
     engine.view("raw", files, SCHEMA)
     staged = engine.stage(

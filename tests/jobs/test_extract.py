@@ -1,4 +1,4 @@
-"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/37_extract.ipynb."""
+"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/42_extract.ipynb."""
 
 import hashlib
 import os
@@ -147,7 +147,10 @@ def test_a_long_window_goes_on_from_its_cursor(api: Running, tmp_path: Path, mon
         extract(client, lake, MEASUREMENTS, HOUR, RUN)
     left = load_progress(lake, MEASUREMENTS, RUN, HOUR)
     assert len(left.parts) == 1
-    assert left.tally.rows == 900
+    assert left.counts.rows == 900
+    saved = lake.json(f"raw/measurements/_progress/{RUN}/{HOUR.key}.json")  # keys of lakes that were made before
+    assert set(saved) == {"cursor", "parts", "tally", "pages", "requests", "as_of", "drift", "pieces"}
+    assert set(saved["tally"]) == {"rows", "first", "last", "ordered", "edge"}
     manifest = extract(client, lake, MEASUREMENTS, HOUR, RUN)
     assert sent[6] == left.cursor  # no page before it was asked for again
     assert manifest.received == manifest.declared == sum(part.rows for part in manifest.parts)
@@ -164,7 +167,7 @@ def test_a_cursor_that_expired_restarts_its_window_only(
         count = iter(range(100))
         rows = lambda resource, more: (_ for _ in ()).throw(KeyboardInterrupt) if next(count) == 5 else None  # noqa: E731
         with pytest.raises(KeyboardInterrupt):
-            extract(client, lake, MEASUREMENTS, HOUR, RUN, extract_room.Callbacks(rows))
+            extract(client, lake, MEASUREMENTS, HOUR, RUN, extract_room.ExtractionContext(rows))
         assert load_progress(lake, MEASUREMENTS, RUN, HOUR).cursor is not None
         now[0] = NOW + timedelta(hours=30)
         manifest = extract(client_of(api, page_limit=300), lake, MEASUREMENTS, HOUR, RUN)

@@ -29,9 +29,9 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, raise_if_held
 from smartsensor.jobs.verify import verify
+from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import NotFound
-from smartsensor.lake.tables import QUARANTINE
 from smartsensor.quality.site import render_page
 from smartsensor.source.resources import MEASUREMENTS
 from smartsensor.windows import Window

@@ -26,10 +26,11 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import Conflict, LakeError, NotFound
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Version, commit, rollback
+from smartsensor.lake.tables import Version, commit, rollback
 from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules
 from smartsensor.quality.verdicts import Finding, Verdict
@@ -358,7 +359,7 @@ OURS = [
     "_file",
     "_day",
     "_bad",
-    "_elsewhere",
+    "_maybe_published",
     "_rank",
     "_standing",
     "_known",

@@ -30,8 +30,8 @@ from smartsensor.jobs.decisions import decide, held_windows
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import promote
 from smartsensor.jobs.quarantine_replay import REPLAY_STEPS, replay_quarantine, waiting, waiting_rows
+from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUARANTINE
 from smartsensor.source.resources import ASSETS, MEASUREMENTS
 
 ENGINES = ["duckdb", pytest.param("spark", marks=pytest.mark.spark)]

@@ -25,10 +25,16 @@ import smartsensor
 from smartsensor.jobs.engine_spark import SETTINGS, local_session
 from smartsensor.jobs.reading import QueryError, diff, may_hold, parquet_sql, read, versions
 from smartsensor.jobs.statements import open_session
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, Partitioning, Tables, Version, commit, expire, files
+from smartsensor.lake.tables import Partitioning, Tables, Version, commit, expire, files
 from smartsensor.source.resources import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS, Resource
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed.*socket:ResourceWarning",  # pyspark leaves its own to the collector
+    "ignore:Iceberg scan planning:polars.exceptions.PerformanceWarning",  # Polars has a planner of its own to offer
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
@@ -470,6 +476,14 @@ def by_spark(spark: Any, address: str, **options: str) -> pa.Table:
     return pa.Table.from_pylist(at, MEASUREMENTS.raw_schema)
 
 
+def test_where_the_runtime_is_missing_the_test_fails_with_the_command_that_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spark.iceberg.find_spec", lambda name: None)
+    with pytest.raises(AssertionError, match="pip install --no-deps snowpark-connect-deps-iceberg=="):
+        runtime_jar()
+
+
 @pytest.mark.spark
 def test_every_engine_reads_the_same_rows(published: Path, spark: Any) -> None:
     table = Tables(Lake(str(published / "lake"))).find(QUALIFIED, "measurements")
@@ -514,7 +528,7 @@ def test_the_examples_of_the_readme_run(
         exec(code, space)  # Spark's: the session that runs here has the runtime, and getOrCreate gives it
     said = capsys.readouterr().out
     assert said.count("sen-00003") == 3, said  # DuckDB, Polars, Spark
-    assert re.search(r"^count +108\.0", said, re.MULTILINE), said  # pandas: good ones with a value
+    assert re.search(r"^count +109\.0", said, re.MULTILINE), said  # pandas: good ones with a value
 
 
 def test_the_query_for_athena_runs(published: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/42_replay.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/47_replay.ipynb."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from smartsensor.config import ApiSettings, ConfigError, Secret, as_env, load_settings
 from smartsensor.jobs import landing as landing_room
-from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.landing import load_progress
 from smartsensor.jobs.plan import Due
@@ -123,7 +123,7 @@ def test_a_run_with_faults_replays_to_the_same_bytes_with_no_server(
     assert {200, 401, 429, 502, None} == set(statuses)  # None: the connection that was reset
     refused()
     windows = replay(lake, RUN, into, threads=2)
-    assert [one.said for one in windows] == [(), (), ()]
+    assert [one.differences for one in windows] == [(), (), ()]
     assert sum(one.replies for one in windows) == len(statuses)
     for key in (key for name in ("measurements", "plants") for key in lake.list(f"raw/{name}/_manifests/{RUN}")):
         then = lake.manifest(key)
@@ -211,7 +211,7 @@ def test_a_window_that_was_killed_at_each_write_replays_whole(
     monkeypatch.setattr(landing_room, "PART_ROWS", 1500)
     monkeypatch.setattr(landing_room, "GROUP_ROWS", 400)
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")))
-    assert window.said == ()
+    assert window.differences == ()
     pages = [head for key in cassettes(lake) for head in heads(lake.read(key)) if "request" in head]
     assert (
         len({head["request"] for head in pages}) == len(pages) == window.replies
@@ -254,7 +254,7 @@ def test_a_window_that_was_listed_twice_and_cut_at_any_write_replays_whole(
                 extract(client_of(api, page_limit=500), lake, MEASUREMENTS, HOUR, RUN)
         extract(client_of(api, page_limit=500), lake, MEASUREMENTS, HOUR, RUN)
         (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")))
-    assert window.said == ()
+    assert window.differences == ()
 
 
 def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
@@ -269,15 +269,15 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
                 raise Cut
 
         with pytest.raises(Cut):
-            extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN, Callbacks(cut_off))
+            extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN, ExtractionContext(cut_off))
         left = load_progress(lake, MEASUREMENTS, RUN, HOUR)
-        assert left.pieces == len(cassettes(lake)) == 3
+        assert left.cassette_pieces == len(cassettes(lake)) == 3
         now[0] = NOW + timedelta(hours=30)
         monkeypatch.setattr(landing_room, "PART_ROWS", 2500)  # so that fewer pieces are written than there were
         extract(client_of(api), lake, MEASUREMENTS, HOUR, RUN)
     assert len(cassettes(lake)) == 2
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")))
-    assert window.said == ()
+    assert window.differences == ()
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def test_a_window_that_was_recorded_in_part_says_so(
 
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
         with pytest.raises(Cut):
-            extract(client_of(api, record=first), lake, MEASUREMENTS, whole, RUN, Callbacks(cut_off))
+            extract(client_of(api, record=first), lake, MEASUREMENTS, whole, RUN, ExtractionContext(cut_off))
         extract(client_of(api, record=second), lake, MEASUREMENTS, whole, RUN)
-    windows = {one.window: one.said for one in replay(lake, RUN, Lake(str(tmp_path / "into")))}
+    windows = {one.window: one.differences for one in replay(lake, RUN, Lake(str(tmp_path / "into")))}
     (line,) = windows.pop(whole.key)
     assert said in line
     assert set(windows.values()) == {()}
@@ -319,8 +319,8 @@ def test_a_change_of_the_decoding_is_caught_and_named(
 
     monkeypatch.setattr(listing_room, "decode", changed)
     windows = replay(lake, RUN, Lake(str(tmp_path / "into")))
-    assert [bool(one.said) for one in windows] == [False, True, True]
-    (line,) = windows[1].said
+    assert [bool(one.differences) for one in windows] == [False, True, True]
+    (line,) = windows[1].differences
     found = re.fullmatch(
         r"part-00000\.parquet: (\d+) rows then, \1 now; the first difference is in column quality_flag, row 0: '(\w+)' then, '(\w+)' now",
         line,
@@ -333,15 +333,15 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
     lake, today, plants = recorded(world, tmp_path / "lake"), decode_room.decode, RESOURCES["plants"]
     wider = {**RESOURCES, "plants": replace(plants, schema=plants.schema.append(pa.field("owner", pa.string())))}
     other, *_ = replay(lake, RUN, Lake(str(tmp_path / "wider")), resources=wider)
-    assert any("the columns are declared otherwise: owner" in line for line in other.said)
+    assert any("the columns are declared otherwise: owner" in line for line in other.differences)
     fewer = {name: one for name, one in RESOURCES.items() if name != "plants"}
     *_, gone = replay(lake, RUN, Lake(str(tmp_path / "fewer")), resources=fewer)
-    assert gone.said == ("ApiError: plants is no longer declared",)
+    assert gone.differences == ("ApiError: plants is no longer declared",)
     monkeypatch.setattr(
         listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
-    assert "a window is listed again where the source counts other rows" in lost.said[0]
+    assert "a window is listed again where the source counts other rows" in lost.differences[0]
 
 
 def test_lost_rows_are_named_where_the_source_does_not_count(
@@ -356,15 +356,15 @@ def test_lost_rows_are_named_where_the_source_does_not_count(
         listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")), resources=uncounted)
-    assert window.said[0] == f"received: {rows} then, {rows - (window.replies)} now"
-    assert "the first difference is in column measurement_id, row 0: " in window.said[-1]
+    assert window.differences[0] == f"received: {rows} then, {rows - (window.replies)} now"
+    assert "the first difference is in column measurement_id, row 0: " in window.differences[-1]
 
 
 def test_code_that_asks_otherwise_is_told_what_was_recorded(world: World, tmp_path: Path) -> None:
     lake = recorded(world, tmp_path / "lake")
     moved = {**RESOURCES, "plants": replace(RESOURCES["plants"], path="/v2/plants")}
     plants, *_ = replay(lake, RUN, Lake(str(tmp_path / "into")), resources=moved)
-    (line,) = plants.said
+    (line,) = plants.differences
     assert (
         "GET /v2/plants?limit=300 was never recorded; 2 recorded replies are left, the next to GET /plants?limit=300"
         in line
@@ -505,9 +505,9 @@ def test_a_cassette_of_another_window_or_a_missing_piece_is_refused(
     lake.put(f"{one}-00000.zst", lake.read(f"{other}-00000.zst"))
     lake.delete(last)
     plants, first, second = replay(lake, RUN, Lake(str(tmp_path / "into")))
-    assert "is a cassette of another window" in first.said[0]
-    assert "a piece is missing" in second.said[0]
-    assert plants.said == ()
+    assert "is a cassette of another window" in first.differences[0]
+    assert "a piece is missing" in second.differences[0]
+    assert plants.differences == ()
 
 
 def test_the_command(

@@ -22,7 +22,7 @@ from test_spark_extract import spark  # noqa: F401  (a fixture)
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import landing as landing_room
 from smartsensor.jobs import shards as shards_room
-from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import close, extract_all
 from smartsensor.jobs.plan import Due
 from smartsensor.jobs.shards import land_in_shards
@@ -195,7 +195,7 @@ def test_what_is_not_split(api: Running, tmp_path: Path, why: str) -> None:
         seen.extend(words[2])
         return [], None
 
-    assert land_in_shards(land, client, Lake(str(tmp_path)), due, RUN, 2, Callbacks(), resources) == ([], None)
+    assert land_in_shards(land, client, Lake(str(tmp_path)), due, RUN, 2, ExtractionContext(), resources) == ([], None)
     assert seen == due
     asked = [path for path, _ in getattr(client, "asked", [])]
     expected = {"counting costs too much": ["/measurements/count", "/plants", "/measurements/count"]}
@@ -224,7 +224,7 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
 
     with served(World(Fleet())) as api:
         whole = extract_all(client_of(api), Lake(str(tmp_path / "plain")), DUE, RUN, 2).manifests[0]
-        (manifest,), failure = land_in_shards(land, client_of(api, 5), lake, DUE, RUN, 4, Callbacks(), SPLIT)
+        (manifest,), failure = land_in_shards(land, client_of(api, 5), lake, DUE, RUN, 4, ExtractionContext(), SPLIT)
     assert failure is None
     assert rows_of(lake, manifest) == rows_of(Lake(str(tmp_path / "plain")), whole)
     by_plant = {plant: [one for one in seen if one.where[0] == ("plant_id", plant)] for plant in PLANTS}
@@ -232,7 +232,7 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
     assert first > 0.75 * manifest.received
     assert len(by_plant[PLANTS[0]]) > 30
     assert all([name for name, _ in one.where] == ["plant_id", "sensor_id"] for one in by_plant[PLANTS[0]])
-    assert max(one.rows or 0 for one in seen) <= manifest.received / shards_room.SHARES
+    assert max(one.rows or 0 for one in seen) <= manifest.received * shards_room.MAX_SHARE
     assert [one.rows for one in seen] == sorted((one.rows or 0 for one in seen), reverse=True)
     loads = [sum(one.rows or 0 for one in hand) for hand in balanced(seen, 8)]
     assert max(loads) < 1.1 * manifest.received / 8, "but for the split, one task would have three quarters"
@@ -248,7 +248,7 @@ def test_a_plant_that_the_list_lacks_is_not_lost(
     monkeypatch.setitem(reference_room.REFERENCES, "plants", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
     with served(world) as api:
         client = client_of(api)
-        manifest = split(client, lake, rows=lambda name, rows: told.append(name))
+        manifest = split(client, lake, on_rows=lambda name, rows: told.append(name))
     assert set(client.listed()) == {"whole"}
     assert rows_of(lake, manifest) == rows_of(*plain)
     (said,) = {name for name in told if " " in name}
@@ -479,7 +479,7 @@ def test_attempts_at_one_shard_leave_one_set_of_files(api: Running, tmp_path: Pa
 
     def attempt(number: int) -> Manifest:
         gate.wait()
-        return extract(client_of(api), lake, resource, HOUR, RUN, Callbacks(attempt=str(number or "")))
+        return extract(client_of(api), lake, resource, HOUR, RUN, ExtractionContext(part_suffix=str(number or "")))
 
     with ThreadPoolExecutor(3) as pool:
         manifests = list(pool.map(attempt, range(3)))
@@ -505,7 +505,9 @@ def test_a_straggler_that_ends_after_its_window_was_joined_takes_nothing_away(
         return create(self, key, data)
 
     monkeypatch.setattr(Lake, "create", late)
-    extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN, Callbacks(attempt="1"))
+    extract(
+        client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN, ExtractionContext(part_suffix="1")
+    )
     only_whole(lake, joined[0])
     assert split(client_of(api), lake) == joined[0]
 
@@ -559,14 +561,14 @@ def test_a_vacuum_keeps_the_shards_of_a_run_that_goes_on(api: Running, tmp_path:
     shard = extract(client_of(api), lake, MEASUREMENTS.only("plant_id", PLANTS[0]), HOUR, RUN)
     lake.put(shard.key.replace(".done.json", ".json"), b"{}")
     lake.put(f"runs/{RUN}/check.json", b"{}")
-    assert plan_vacuum(lake, Retention(), later).waste == ()
+    assert plan_vacuum(lake, Retention(), later).garbage == ()
     lake.put(f"runs/{RUN}/result.json", b"{}")
-    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).waste == (), (
+    assert plan_vacuum(lake, Retention(), datetime.now(UTC)).garbage == (), (
         "it ended a moment ago, and may be started again"
     )
     planned = plan_vacuum(lake, Retention(), later)
     assert planned.totals()["progress"][0] == 2
-    vacuum(lake, planned, later)
+    vacuum(lake, planned, Retention(), later)
     assert lake.list("raw") == [part.key for part in shard.parts]
     with pytest.raises(NotFound):
         lake.manifest(shard.key)
@@ -578,8 +580,8 @@ def test_a_vacuum_removes_the_shards_of_a_window_that_has_landed(api: Running, t
     shard = replace(manifest, where=(("plant_id", "x"),))
     lake.put(shard.key, json.dumps(shard.as_json()).encode())
     planned = plan_vacuum(lake, Retention(), datetime.now(UTC))
-    assert [one.key for one in planned.waste] == [shard.key]
-    vacuum(lake, planned, datetime.now(UTC))
+    assert [one.key for one in planned.garbage] == [shard.key]
+    vacuum(lake, planned, Retention(), datetime.now(UTC))
     only_whole(lake, manifest)
 
 
@@ -587,8 +589,8 @@ def test_a_shard_is_read_by_pages_and_is_on_no_cassette(api: Running, tmp_path: 
     "An export and a cassette are of a whole window."
     lake, client = Lake(str(tmp_path)), client_of(api, scope="telemetry.read exports.write")
     resource = MEASUREMENTS.only("plant_id", PLANTS[0])
-    ears = Callbacks(sleep=lambda seconds: pytest.fail("it waits for an export"))
-    shard = extract(client, lake, resource, HOUR, RUN, ears, rows=10**9)
+    context = ExtractionContext(sleep=lambda seconds: pytest.fail("it waits for an export"))
+    shard = extract(client, lake, resource, HOUR, RUN, context, expected_rows=10**9)
     assert shard.pages == len(client.listed()) > 1
     extract(client_of(api, record=True), lake, resource, cut(HOUR, timedelta(minutes=30))[0], RUN)
     assert lake.list("runs") == []
@@ -626,7 +628,7 @@ def test_shards_land_on_executors_also_when_one_is_killed(
             killed.append(victim.pid)
 
     lake = Lake(str(tmp_path / "killed"))
-    again = split(client_of(api), lake, session=spark, rows=kill)
+    again = split(client_of(api), lake, session=spark, on_rows=kill)
     assert killed
     assert rows_of(lake, again) == rows_of(threads, expected)
     assert [part.sha256 for part in again.parts] == [part.sha256 for part in expected.parts]

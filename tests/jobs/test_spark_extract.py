@@ -25,7 +25,7 @@ import smartsensor
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import workers as module
 from smartsensor.jobs.engine_spark import Spark, bucket_folders, find_java
-from smartsensor.jobs.extract import Callbacks, extract
+from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
 from smartsensor.jobs.workers import balanced
@@ -105,7 +105,9 @@ def test_two_attempts_at_one_window_leave_one_set_of_files(api: Running, tmp_pat
 
     def attempt(number: int) -> Any:
         gate.wait()
-        return extract(client_of(api), lake, MEASUREMENTS, window, RUN, Callbacks(attempt=str(number or "")))
+        return extract(
+            client_of(api), lake, MEASUREMENTS, window, RUN, ExtractionContext(part_suffix=str(number or ""))
+        )
 
     with ThreadPoolExecutor(3) as pool:
         manifests = list(pool.map(attempt, range(3)))

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import requests
 
 from smartsensor.config import ApiSettings, Secret
-from smartsensor.jobs.extract import Callbacks, exporter_of, extract
+from smartsensor.jobs.extract import ExtractionContext, extract, make_exporter
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
 from smartsensor.lake.lake import Lake
@@ -92,7 +92,7 @@ def run_once(api: Running, root: Path, run: str, deadline: int, chunk: int) -> i
         downloads_room._hash = stepper.around(downloads_room._hash)
     from smartsensor.jobs import extraction as module
 
-    module.Callbacks = lambda rows: Callbacks(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
+    module.ExtractionContext = lambda rows: ExtractionContext(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
     extract_all(client_of(api), Lake(str(root)), DUE, run, threads=1)
     return stepper.last
 
@@ -160,7 +160,7 @@ class Fleet:
     def sweep(self, root: Path, run: str) -> int:
         lake = Lake(str(root))
         lake.put(f"runs/{run}/result.json", b"{}")
-        return len(sweep(exporter_of(client_of(self.api), lake)))
+        return len(sweep(make_exporter(client_of(self.api), lake)))
 
     def same(self, root: Path) -> int:
         return int(

@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> str:
             work = deaths(options.kills, writes, seconds, options.seed)
             tries = pool.map(lambda death: trial(Path(folder), api, death, expected), work)
             killed = sum(tqdm(tries, total=len(work), unit=" kills", disable=None))
-    rows = sum(count for _, count in expected["rows"].values())
+    rows = sum(map(len, expected["rows"].values()))
     line = f"kills: {killed} of {len(work)} processes killed before their end ({writes} writes, {len(STEPS)} steps each once), all ended with the same {len(expected['raw'])} raw files and {rows:,} rows"
     print(line)
     return line

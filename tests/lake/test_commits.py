@@ -9,9 +9,10 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 
+from smartsensor.lake.catalogs import QUALIFIED, table_key
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
-from smartsensor.lake.tables import QUALIFIED, Tables, Version, commit, table_key, versions
+from smartsensor.lake.tables import Tables, Version, commit, versions
 
 SCHEMA = pa.schema([("sensor_id", pa.string())])
 

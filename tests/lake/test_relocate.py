@@ -20,9 +20,10 @@ import pytest
 from readings import duckdb_reader, open_readings, publish, readings, rows_of, stage
 
 from smartsensor.lake import relocate
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import QUALIFIED, Tables, Version, commit, current, next_version, rollback, versions
+from smartsensor.lake.tables import Tables, Version, commit, current, next_version, rollback, versions
 from smartsensor.lake.vacuum import Retention, plan_vacuum
 
 FIRST = [("a", 1.0), ("b", 2.0)]
@@ -173,7 +174,8 @@ import os, shutil, signal, sys
 from pathlib import Path
 from smartsensor.lake import relocate
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables
+from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.tables import Tables
 
 write, left = relocate._write, 0
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from smartsensor.jobs.engines import spark_sql
-from smartsensor.quality.gate import Gate, held_message
+from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules, sql_literal
 from smartsensor.quality.site import CLOCK
 from smartsensor.quality.suites import read_suite
@@ -506,17 +506,6 @@ def test_drift_warns_and_means_are_judged(tmp_path: Path) -> None:
             verdict = gate.judge(batch, "hostile", "raw", {"expected_rows": 3})
             assert (verdict.status, verdict.held, verdict.passed, verdict.failed) == ("warned", False, 1, 1)
             assert by_name(verdict)["mean"].observed == "35"
-
-
-def test_the_message_of_a_held_gate(gate: Gate) -> None:
-    verdict = gate.judge(HOSTILE, "hostile", "raw", {"expected_rows": 12})
-    message = held_message(verdict, [f"w{n}" for n in range(6)], "file:///x.html")
-    first, *rest = message.splitlines()
-    assert first.startswith("hostile: the gate held 11 raw rows: ")
-    assert [line.split()[-1] for line in rest[:4]] == ["w0", "w1", "w2", "w5"]
-    failed = {finding.name for finding in verdict.findings if finding.status == "held"}
-    assert {line.split()[1].rstrip(":") for line in rest if line.startswith("  failed")} == failed
-    assert rest[-1].endswith("file:///x.html")
 
 
 def test_the_picture_has_a_mark_for_each_expectation(gate: Gate) -> None:

@@ -1,4 +1,4 @@
-"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/75_cli.ipynb."""
+"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/92_cli.ipynb."""
 
 import errno
 import json
@@ -45,6 +45,10 @@ WORDS: Mapping[str, Sequence[str]] = {
     "backfill": ("--from", "2026-11-20T06:00:00Z", "--to", "2026-11-20T08:00:00Z"),
     "replay": (RUN,),
     "exports cancel": ("exp_1",),
+    "sql": ("SELECT 1",),
+    "versions": ("measurements",),
+    "diff": ("measurements", "1", "2"),
+    "rollback": ("measurements", "1"),
 }
 
 
@@ -59,7 +63,10 @@ def names(typer_app: Any, before: str = "") -> Iterator[str]:
 
 COMMANDS = tuple(names(app))
 ASK = ("run", "check", "plan", "backfill", "discover")  # the API, before anything else
-LOOK = ("docs", "replay", "vacuum", "ledger show", "ledger gaps", "ledger verify", "exports list")
+LOOK = (
+    "docs", "sql", "versions", "diff", "rollback", "replay", "vacuum", "convert", "compact",
+    "ledger show", "ledger gaps", "ledger verify", "exports list",
+)  # fmt: skip
 SETTLE = (*ASK, "extract", "promote", "exports cancel", "exports sweep")  # read settings
 LAKES = ("run", "check", "plan", "backfill", *LOOK, "extract", "promote", "exports cancel", "exports sweep")
 READ = (*ASK, "extract")  # the API
@@ -171,6 +178,11 @@ def denied(setting: Setting) -> Words:
     return ()
 
 
+def begun(setting: Setting) -> Words:
+    setting.begin_lake()
+    return ()
+
+
 def busy(setting: Setting) -> Words:
     for scope in ("run", "backfill"):
         claims_room.claim(Lake(str(setting.folder / "lake")), RUN, scope)
@@ -254,6 +266,7 @@ FAILURES: Mapping[str, tuple[Callable[[Setting], Words], Sequence[str], int, str
     "another run is at work": (busy, ("run", "backfill", "vacuum"), 7, "at work"),
     "the lake is denied": (denied, [name for name in LAKES if name != "plan"], 8, "access is denied"),
     "the lake is a file": (is_file, ("run", *LOOK), 8, "a file stands|there is no lake at"),
+    "nothing was published": (begun, ("sql", "versions", "diff", "rollback"), 8, "has no table"),
     "there is no lake": (down, (*LOOK, "extract"), 8, "there is no|has no plan in"),
     "the disk is full": (full, ("run", "check", "extract", "promote", "backfill", "vacuum"), 8, "the disk is full"),
 }
@@ -304,10 +317,10 @@ def test_the_table_of_the_docs_is_what_the_commands_do() -> None:
     for command in COMMANDS:
         codes = [str(code) if command in meets else "–" for _, meets, code, _ in FAILURES.values()]
         rows.append(f"| `{command}` | " + " | ".join(codes) + " |")
-    notebook = json.loads((ROOT / "nbs/run/75_cli.ipynb").read_text())
+    notebook = json.loads((ROOT / "nbs/run/92_cli.ipynb").read_text())
     text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     table = "\n".join(rows)
-    assert table in text, f"put this table into nbs/run/75_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
+    assert table in text, f"put this table into nbs/run/92_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
 
 
 def test_a_disk_that_is_really_full_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,7 @@ class Pipeline:
 
             return wrapper
 
-        for name in ("create", "put", "upload", "move", "delete"):
+        for name in ("create", "put", "upload", "delete"):
             patch.setattr(Folder, name, counted(getattr(Folder, name)))
 
     def process(self, work: Callable[[], int], dies_at: int = 0) -> int | None:

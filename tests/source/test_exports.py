@@ -22,7 +22,7 @@ from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import extract as extract_room
 from smartsensor.jobs import landing as extract_module
 from smartsensor.jobs import plan as plan_room
-from smartsensor.jobs.extract import Callbacks, exporter_of, extract
+from smartsensor.jobs.extract import ExtractionContext, extract, make_exporter
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
 from smartsensor.lake.lake import Lake
@@ -103,14 +103,14 @@ class Stand:
     def __exit__(self, *error: object) -> None:
         self._serve.__exit__(None, None, None)
 
-    def callbacks(self, **changes: Any) -> Callbacks:
-        return Callbacks(self._on_rows, sleep=self.time.sleep, clock=self.time.clock, **changes)
+    def callbacks(self, **changes: Any) -> ExtractionContext:
+        return ExtractionContext(self._on_rows, sleep=self.time.sleep, clock=self.time.clock, **changes)
 
     def _on_rows(self, what: str, rows: int) -> None:
         self.messages.append(what)
 
     def exporter(self, **changes: Any) -> Exporter:
-        return exporter_of(self.client, self.lake, self.callbacks(**changes))
+        return make_exporter(self.client, self.lake, self.callbacks(**changes))
 
     def extract(self, rows: int | None = 10**9, window: Window = HOUR, **changes: Any) -> Manifest:
         return extract(self.client, self.lake, MEASUREMENTS, window, RUN, self.callbacks(**changes), rows)
@@ -311,7 +311,7 @@ def test_a_full_quota_is_waited_for_and_pages_of_others_are_not_held_back(world:
             pauses.append(seconds)
 
     with Stand(world, tmp_path, exports=1, export_run_s=300.0) as stand:
-        other = exporter_of(stand.client, Lake(str(tmp_path / "other")), stand.callbacks())
+        other = make_exporter(stand.client, Lake(str(tmp_path / "other")), stand.callbacks())
         submit(other, ExportRequest("measurements", HOUR, "20261120T090000Z-other"))
         stand.client.budget = Watched()
         manifest = stand.extract()
@@ -353,7 +353,7 @@ def test_an_export_that_somebody_cancels_ends_the_run_and_the_next_one_submits_a
             if stand.time.passed_s > 100 and records and records[0].phase == "submitted":
                 cancel(elsewhere, str(records[0].export_id))
 
-        callbacks = Callbacks(sleep=sleep, clock=stand.time.clock)
+        callbacks = ExtractionContext(sleep=sleep, clock=stand.time.clock)
         with pytest.raises(ExportCancelled, match="run again"):
             extract(stand.client, stand.lake, MEASUREMENTS, HOUR, RUN, callbacks, 10**9)
         assert stand.cost()["left"] == 0

@@ -9,8 +9,9 @@ from pathlib import Path
 from processes import CONTEXT, Scale
 from synthetic import DAY0, Row, engine, land, promoted, reading, write_suite
 
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, files
+from smartsensor.lake.tables import Tables, files
 
 EACH = 200  # rows an hour
 LATE = (0.0, 0.01, 0.05, 0.30)  # share of rows; half of them are new, half are revisions; of any of the days before

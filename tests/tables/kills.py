@@ -15,8 +15,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from synthetic import Truth, difference, engine, generation_rows, land, promoted, rows_by_polars, write_suite
 
+from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE, SyncedFileIO
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, QUARANTINE, SyncedFileIO, Tables, current, referenced, versions
+from smartsensor.lake.tables import Tables, current, referenced, versions
 
 SEED = 11
 

@@ -22,8 +22,9 @@ from synthetic import (
     write_suite,
 )  # fmt: skip
 
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, current, rollback
+from smartsensor.lake.tables import Tables, current, rollback
 
 SEED, EACH, A_DAY = 3, 40, 6  # rows of a window; windows a day
 

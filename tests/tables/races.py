@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kills import wrong
-from processes import CONTEXT, Scale
-from synthetic import Truth, engine, generation_rows, land, promoted, write_suite
+from processes import CONTEXT, Scale, started_by_a_living_process
+from synthetic import Truth, engine, generation_rows, land, metadata_of, promoted, write_suite
 
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
@@ -15,11 +15,12 @@ from smartsensor.lake.store import Conflict
 SEED = 5
 
 
-def promote_on(root: Path, number: int, finished: Any, told: Any) -> None:
+def promote_on(root: Path, number: int, ready: Any, finished: Any, told: Any) -> None:
     "Promote whatever has landed until told that no more comes and nothing is due; tell what was published."
     lake, published, conflicts = Lake(str(root)), 0, 0
     with engine() as opened:
-        while True:
+        ready.wait()
+        while started_by_a_living_process():
             last = finished.is_set()  # before the promotion: what landed until then is seen by it
             try:
                 done = promoted(lake, opened, number)
@@ -29,6 +30,7 @@ def promote_on(root: Path, number: int, finished: Any, told: Any) -> None:
             published += done.outcome == "published"
             if last and done.outcome == "nothing new":
                 break
+            finished.wait(0.02 if done.outcome == "nothing new" else 0)
     told.put((published, conflicts))
 
 
@@ -36,18 +38,21 @@ def race(root: Path, promoters: int, generations: int, tick: Callable[[], None])
     "Publications, promotions that gave up, problems."
     write_suite(root / "suites", "readings")
     lake, truth = Lake(str(root)), Truth.empty()
-    finished, told = CONTEXT.Event(), CONTEXT.Queue()
+    ready, finished, told = CONTEXT.Barrier(promoters + 1), CONTEXT.Event(), CONTEXT.Queue()
     runners = [
-        CONTEXT.Process(target=promote_on, args=(root, 1000 * (1 + one), finished, told), daemon=True)
+        CONTEXT.Process(target=promote_on, args=(root, 1000 * (1 + one), ready, finished, told), daemon=True)
         for one in range(promoters)
     ]
     for one in runners:
         one.start()
+    ready.wait(timeout=600)
     for generation in range(1, generations + 1):
         rows = generation_rows(SEED, generation, truth.good)
         truth.add(rows)
+        before, until = metadata_of(root), time.monotonic() + 60
         land(lake, generation, rows)
-        time.sleep(0.3)  # a landing takes its time, and the promoters theirs
+        while metadata_of(root) == before and time.monotonic() < until:  # all promoters go for this window
+            time.sleep(0.02)
         tick()
     finished.set()
     found = [told.get(timeout=600) for _ in runners]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from processes import CONTEXT, Scale
+from processes import CONTEXT, Scale, started_by_a_living_process
 from synthetic import (
     MARKERS,
     Truth,
@@ -19,12 +19,14 @@ from synthetic import (
     land,
     metadata_of,
     promoted,
+    quiet_duckdb,
     rows_by_polars,
     write_suite,
 )  # fmt: skip
 
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import QUALIFIED, Tables, current
+from smartsensor.lake.tables import Tables, current
 
 SQL = (
     "SELECT count(*), count(DISTINCT reading_id), sum(revision)::BIGINT, sum(value), min(generation) FILTER (reading_id LIKE 'marker-%'), "
@@ -37,12 +39,7 @@ def duckdb_with_iceberg(folder: Path) -> duckdb.DuckDBPyConnection:
     "DuckDB with the extensions that stand in the environment, so that nothing is downloaded."
     site = Path(duckdb.__file__).parent.parent
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "extension_directory": str(folder / "extensions"),
-        "autoinstall_known_extensions": "false",
-        "threads": "1",
-    }
-    connection = duckdb.connect(config=config)
+    connection = quiet_duckdb(extension_directory=str(folder / "extensions"), autoinstall_known_extensions="false")
     for name in ("avro", "iceberg"):
         (file,) = (site / f"duckdb_extension_{name}").rglob("*.duckdb_extension")
         connection.execute(f"INSTALL '{file}'; LOAD {name}")
@@ -57,7 +54,7 @@ def _by_duckdb(folder: Path) -> Callable[[str], Seen]:
 def _by_polars(folder: Path) -> Callable[[str], Seen]:
     import polars
 
-    connection = duckdb.connect(config={"threads": "1"})
+    connection = quiet_duckdb()
 
     def read(where: str) -> Seen:
         rows = polars.scan_iceberg(where).collect().to_arrow()  # noqa: F841  (DuckDB finds it)
@@ -69,7 +66,7 @@ def _by_polars(folder: Path) -> Callable[[str], Seen]:
 def _by_pyiceberg(folder: Path) -> Callable[[str], Seen]:
     from pyiceberg.table import StaticTable
 
-    connection = duckdb.connect(config={"threads": "1"})
+    connection = quiet_duckdb()
 
     def read(where: str) -> Seen:
         rows = StaticTable.from_metadata(where).scan().to_arrow()  # noqa: F841  (DuckDB finds it)
@@ -86,7 +83,7 @@ def read_on(name: str, root: Path, folder: Path, stop: Any, told: Any) -> None:
     os.nice(10)  # the writer comes first
     os.environ["POLARS_ICEBERG_PLANNER"] = "pyiceberg"
     read, seen, errors = READERS[name](folder), list[Seen](), list[str]()
-    while not stop.is_set():
+    while not stop.is_set() and started_by_a_living_process():
         where = metadata_of(root)
         if where:
             try:

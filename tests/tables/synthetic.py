@@ -52,6 +52,13 @@ READINGS = Resource(
 WIDER = replace(READINGS, schema=READINGS.schema.append(pa.field("humidity", pa.float64())))  # the source drifts
 
 
+def quiet_duckdb(**config: str) -> duckdb.DuckDBPyConnection:
+    "DuckDB on one thread, without the progress bar that it draws in a forked process."
+    connection = duckdb.connect(config={"threads": "1", **config})
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
 class SqlGate:
     """Row count and row rules, by DuckDB: promotion without Great Expectations."""
 
@@ -70,7 +77,7 @@ class SqlGate:
     ) -> Verdict:
         findings = []
         if zone == "raw":
-            with duckdb.connect() as connection:
+            with quiet_duckdb() as connection:
                 for rule in row_rules(self.expectations / f"{resource}.raw.json"):
                     bad = len(connection.from_arrow(batch).filter(rule.where))
                     findings.append(Finding(rule.name, "row", None, "critical", True, bad, 0, "", name=rule.name))
@@ -136,6 +143,7 @@ def land(lake: Lake, number: int, rows: Sequence[Row], resource: Resource = READ
 def engine(threads: int = 1) -> Iterator[DuckDB]:
     with TemporaryDirectory() as folder:
         opened = DuckDB(Path(folder), threads=threads)
+        opened._db.execute("SET enable_progress_bar = false")  # a forked process is taken for a terminal
         yield opened
         opened.close()
 
