@@ -16,6 +16,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_reader import table_of
 
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.backfill import Backfill, due_backfill, plan_backfill, resume_backfill
@@ -237,8 +238,9 @@ def kill_when_two_windows_have_landed(child: subprocess.Popen[str], lake: Path) 
 
 
 def qualified(lake: Path) -> pl.DataFrame:
-    files = f"{lake}/qualified/measurements/measured_date=*/*.parquet"
-    return pl.read_parquet(files, hive_partitioning=False).sort("measurement_id")
+    table = table_of(Lake(str(lake)), "measurements")
+    assert table is not None
+    return pl.DataFrame(pl.from_arrow(table.scan().to_arrow())).sort("measurement_id")
 
 
 def holds(lake: Path, world: World, since: datetime, until: datetime, as_of: datetime) -> bool:
