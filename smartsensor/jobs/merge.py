@@ -378,13 +378,19 @@ def _with_partition(resource: Resource, rows: str) -> str:
 
 
 def _merged(resource: Resource) -> str:
-    "What unchanged_rows of the replaced files, and what winning_rows."
+    "The unchanged rows of the replaced files, and the rows that won; each replaced file is followed by one of its own."
     key, names = _names(resource.key), columns(resource)
-    winning_rows = f"SELECT {names} FROM ranked_rows WHERE _rank = 1 AND _standing = 0"
-    unchanged_rows = f"SELECT {names} FROM replaced_rows ANTI JOIN (SELECT {key} FROM ({winning_rows})) USING ({key})"
+    winning_rows = f"SELECT {names}, _stood AS _file FROM ranked_rows WHERE _rank = 1 AND _standing = 0"
+    changed_keys = f"SELECT {key} FROM ({winning_rows})"
+    unchanged_rows = f"SELECT {names}, _file FROM replaced_rows ANTI JOIN ({changed_keys}) USING ({key})"
     if resource.mode == "snapshot":
-        unchanged_rows = f"SELECT {names} FROM ({unchanged_rows}) ANTI JOIN unlisted USING ({key})"
-    return _with_partition(resource, f"SELECT {names} FROM ({unchanged_rows}) UNION ALL {winning_rows}")
+        unchanged_rows = f"SELECT {names}, _file FROM ({unchanged_rows}) ANTI JOIN unlisted USING ({key})"
+    both = f"SELECT {names}, _file FROM ({unchanged_rows}) UNION ALL {winning_rows}"
+    if resource.partition is None:
+        return f"SELECT {names} FROM ({both})"
+    successor = "CASE WHEN _file IS NULL THEN '' ELSE concat('-', substring(md5(_file), 1, 8)) END"
+    place = f"concat({partition_expression(resource)}, {successor}) AS {sql_name(resource.partition)}"
+    return f"SELECT {names}, {place} FROM ({both})"
 
 
 def _remove_unlisted(engine: Engine, resource: Resource) -> int:

@@ -268,6 +268,8 @@ def _register_found(
 ) -> None:
     "Register a table that the catalog has lost."
     others = _others(catalog, location)
+    if f"{namespace}.{name}" in others:  # made by another process since we asked
+        return
     if others:
         raise LakeError(f"{location} is the table {others[0]} already: name its database with SMARTSENSOR_DATABASE")
     path, document, move = _newest_whole(Path(location.removeprefix("file://")))
