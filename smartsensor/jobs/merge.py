@@ -368,7 +368,7 @@ def plan_merge(
     rows, sql = sum(file.rows for file in replaced) + new - removed, _merged(resource)
     return Merge(sql if rows else "", replaced, rows, new, updated, already, removed)
 
-
+# %% ../../nbs/jobs/51_merge.ipynb #7f1e40d5
 def _with_partition(resource: Resource, rows: str) -> str:
     return (
         f"SELECT *, {partition_expression(resource)} AS {sql_name(resource.partition)} FROM ({rows})"
