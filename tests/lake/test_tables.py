@@ -320,3 +320,30 @@ def test_eight_processes_commit_at_once(tmp_path: Path, there: bool) -> None:
     assert rows_of(table) == sorted((f"{who}-{at}", float(at)) for who in range(8) for at in range(3))
     assert [one.number for one in versions(table)] == list(range(1, 25))
     assert len({one.attempt for one in versions(table)}) == 24
+
+
+def test_the_catalog_may_be_any_that_pyiceberg_opens(tmp_path: Path) -> None:
+    "A name in SMARTSENSOR_CATALOG is a catalog of pyiceberg's own configuration, which it reads when it is imported."
+    code = """
+import sys
+import pyarrow as pa
+from smartsensor.lake.lake import Lake
+from smartsensor.lake.tables import Tables
+tables = Tables(Lake(sys.argv[1]))
+made = tables.ensure("qualified", "readings", pa.schema([("id", pa.string())]), None)
+print(tables.catalog.name, ".".join(made.name()), tables.find("qualified", "readings").location())
+"""
+    env = {
+        **os.environ,
+        "SMARTSENSOR_CATALOG": "house",
+        "SMARTSENSOR_DATABASE": "telemetry",
+        "PYICEBERG_CATALOG__HOUSE__TYPE": "sql",
+        "PYICEBERG_CATALOG__HOUSE__URI": f"sqlite:///{tmp_path}/elsewhere.db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "lake")], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["house", "telemetry.readings", f"file://{tmp_path}/lake/qualified/readings"]
+    assert (tmp_path / "elsewhere.db").exists()
+    assert not (tmp_path / "lake" / "catalog.db").exists()
