@@ -178,7 +178,8 @@ def _windows_that_hold(
     if len(windows) == 1:
         return [(windows[0], verdict)]
     middle = len(windows) // 2
-    return [one for half in (windows[:middle], windows[middle:]) for one in _windows_that_hold(attempt, half)]
+    found = [one for half in (windows[:middle], windows[middle:]) for one in _windows_that_hold(attempt, half)]
+    return [(one, verdict) for one in windows] if len(found) == len(windows) else found  # all: one verdict says it
 
 
 def as_decided(verdict: Verdict, decision: Decision) -> Verdict:
@@ -198,6 +199,8 @@ def separate(attempt: Attempt) -> tuple[Attempt, list[Verdict], list[Verdict]]:
     fresh = [one for one in open_windows if one not in alone]
     verdict = attempt.judge_raw(fresh, trial=True) if fresh else None
     held = [pair for one in alone for pair in _windows_that_hold(attempt, [one])]
+    if len(held) == len(alone) > 1 and (together := attempt.judge_raw(alone, trial=True)).held:
+        held = [(one, together) for one in alone]
     held += _windows_that_hold(attempt, fresh, verdict)
     good = [one for one in open_windows if one.key not in {manifest.key for manifest, _ in held}]
     if good and good != fresh:

@@ -167,9 +167,14 @@ class Tables:
                     if not register_here(self.catalog, self.database, name, location, own):
                         return None
             try:
-                return self.catalog.load_table((self.database, name))
+                table = self.catalog.load_table((self.database, name))
             except NoSuchTableError:
                 return None
+        if table.location().rstrip("/") != location:
+            raise LakeError(
+                f"{self.database}.{name} is a table of another lake, at {table.location()}: name another database with SMARTSENSOR_DATABASE"
+            )
+        return table
 
     def ensure(self, zone: str, resource: str, schema: pa.Schema, partition: Partitioning | None) -> Table:
         "A table with these columns: made, or evolved, when it is not yet as declared."

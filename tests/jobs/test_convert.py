@@ -41,6 +41,13 @@ def measurement(name: str, on: int, value: float | None = 1.0) -> Row:
     return {"measurement_id": name, "measured_at": day(on), "updated_at": day(on), "value": value, "revision": 1}
 
 
+def move(lake: Lake, source: str, target: str) -> None:
+    "Rename a file, as the former layout did."
+    place = Path(lake.uri(target))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Path(lake.uri(source)).replace(place)
+
+
 class FormerLake:
     """Writes what smartsensor wrote before its tables were Iceberg tables: a log of versions, and files that are moved."""
 
@@ -93,12 +100,12 @@ class FormerLake:
         }  # fmt: skip
         self.lake.put(f"state/published/{resource.name}/{version:08}.json", json.dumps(document).encode())
         for source, target in moves[:settled]:
-            self.lake.move(source, target)
+            move(self.lake, source, target)
         return new
 
     def set_aside(self, files: Sequence[Mapping[str, Any]]) -> None:
         for file in files:
-            self.lake.move(file["key"], self.superseded(file["key"]))
+            move(self.lake, file["key"], self.superseded(file["key"]))
 
 
 def bad_row(name: str) -> Row:

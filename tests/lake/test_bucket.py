@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import boto3
 import polars as pl
+import pyarrow as pa
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ResponseStreamingError
@@ -32,9 +34,10 @@ from smartsensor.jobs.extraction import close
 from smartsensor.jobs.promote import promote
 from smartsensor.lake import bucket as module
 from smartsensor.lake.bucket import Bucket
+from smartsensor.lake.catalogs import QUALIFIED
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import referenced, rollback
+from smartsensor.lake.tables import Tables, referenced, rollback
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
@@ -77,6 +80,7 @@ def _aws(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in {**said, "ENDPOINT_URL_S3": endpoint, "ENDPOINT_URL_GLUE": endpoint}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("SMARTSENSOR_DATABASE", f"lake_{uuid.uuid4().hex}")  # moto keeps one catalog for all tests
 
 
 @pytest.fixture
@@ -422,12 +426,22 @@ def test_a_vacuum_ends_uploads_that_a_kill_left(lake: Lake) -> None:
     store.client.create_multipart_upload(Bucket=store.bucket, Key="some/place/raw/x/part-00000.parquet")  # type: ignore[attr-defined]
     lake.put("runs/r/cassettes/one.json", b"x")
     lake.put("runs/r/result.json", json.dumps({}).encode())
-    assert {one.kind for one in plan_vacuum(lake, Retention(), datetime.now(UTC)).waste} <= {
+    assert {one.kind for one in plan_vacuum(lake, Retention(), datetime.now(UTC)).garbage} <= {
         "temporary files"
     }  # moto dates uploads to 2010
     later = datetime.now(UTC) + timedelta(days=40)
     planned = plan_vacuum(lake, Retention(), later)
     assert {kind: count for kind, (count, _) in planned.totals().items()} == {"temporary files": 1, "cassettes": 1}
-    vacuum(lake, planned, later)
-    assert plan_vacuum(lake, Retention(), later).waste == ()
+    vacuum(lake, planned, Retention(), later)
+    assert plan_vacuum(lake, Retention(), later).garbage == ()
     assert lake.exists("runs/r/result.json")
+
+
+def test_a_table_of_another_lake_is_not_taken_for_this_one(lake: Lake, tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.string())])
+    Tables(lake).ensure(QUALIFIED, "readings", schema, None)
+    other = Tables(Lake(f"{lake.root}/deeper"))
+    with pytest.raises(LakeError, match="is a table of another lake.*SMARTSENSOR_DATABASE"):
+        other.find(QUALIFIED, "readings")
+    with pytest.raises(LakeError, match="is a table of another lake"):
+        other.ensure(QUALIFIED, "readings", schema, None)

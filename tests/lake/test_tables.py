@@ -16,7 +16,8 @@ from pyiceberg.exceptions import CommitFailedException
 from readings import open_readings, publish, readings, rows_of, stage
 from sqlalchemy import event
 
-from smartsensor.lake import tables as room
+from smartsensor.lake import catalogs as room
+from smartsensor.lake import tables as tables_room
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict, LakeError
 from smartsensor.lake.tables import Version, commit, current, next_version, versions
@@ -58,7 +59,7 @@ def order_of_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             calls.append("commit")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    original_open = room.open_catalog
+    original_open = tables_room.open_catalog
 
     def opened(*words: Any) -> Any:
         catalog = original_open(*words)
@@ -67,7 +68,7 @@ def order_of_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         event.listen(catalog.engine, "commit", committed)
         return catalog
 
-    monkeypatch.setattr(room, "open_catalog", opened)
+    monkeypatch.setattr(tables_room, "open_catalog", opened)
     yield calls
 
 

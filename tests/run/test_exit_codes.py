@@ -65,7 +65,7 @@ COMMANDS = tuple(names(app))
 ASK = ("run", "check", "plan", "backfill", "discover")  # the API, before anything else
 LOOK = (
     "docs", "sql", "versions", "diff", "rollback", "replay", "vacuum", "convert", "compact",
-    "ledger show", "ledger gaps", "ledger verify", "exports list",
+    "ledger show", "ledger gaps", "ledger verify", "exports list", "gate list", "quarantine list",
 )  # fmt: skip
 SETTLE = (*ASK, "extract", "promote", "exports cancel", "exports sweep")  # read settings
 LAKES = ("run", "check", "plan", "backfill", *LOOK, "extract", "promote", "exports cancel", "exports sweep")
@@ -306,7 +306,7 @@ def test_a_failure_is_its_code_and_one_sentence(
     assert got == code, err
     assert "Traceback" not in err
     assert re.search(says, err), err
-    beside = r"(check|extract|promote) …|Exit code|Note: "
+    beside = r"(check|extract|promote) …|Exit code|Note: |Look:   |Decide: |measurements: 1 window is held"  # the last: what a person does
     lines = [line for line in err.splitlines() if line.strip() and not re.match(beside, line)]
     assert len(lines) == 1, err
 

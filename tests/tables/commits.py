@@ -13,9 +13,9 @@ from pyiceberg.expressions import And
 from synthetic import DAY0, READINGS, reading
 
 from smartsensor.jobs.promote import EXPIRE_AT_ONCE, KEEP_FOR, KEEP_VERSIONS
+from smartsensor.lake.catalogs import QUALIFIED, table_key
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.tables import (
-    QUALIFIED,
     Partitioning,
     Tables,
     Version,
@@ -25,7 +25,6 @@ from smartsensor.lake.tables import (
     expire,
     files,
     next_version,
-    table_key,
 )  # fmt: skip
 
 DAYS = Partitioning("measured_at", "day", "measured_date")
