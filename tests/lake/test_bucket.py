@@ -441,7 +441,7 @@ def test_a_table_of_another_lake_is_not_taken_for_this_one(lake: Lake, tmp_path:
     schema = pa.schema([("id", pa.string())])
     Tables(lake).ensure(QUALIFIED, "readings", schema, None)
     other = Tables(Lake(f"{lake.root}/deeper"))
-    with pytest.raises(LakeError, match="is a table of another lake.*SMARTSENSOR_DATABASE"):
+    with pytest.raises(LakeError, match=r"is a table of another lake.*SMARTSENSOR_DATABASE"):
         other.find(QUALIFIED, "readings")
     with pytest.raises(LakeError, match="is a table of another lake"):
         other.ensure(QUALIFIED, "readings", schema, None)
