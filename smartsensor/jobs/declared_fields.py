@@ -30,7 +30,7 @@ HISTORY_WINDOWS, HISTORY_VERSIONS = 24, 30  # how far back published windows are
 
 def fields_of(lake: Lake, resource: Resource, manifest: Manifest) -> WindowFields:
     "Rows and nulls of a landed window, from the footers of its files; NotFound."
-    nulls, unsaid = dict[str, int](), set[str]()
+    nulls, without_statistics = dict[str, int](), set[str]()
     for part in manifest.parts:
         with lake.open(part.key) as file:
             footer = pq.read_metadata(file)
@@ -38,15 +38,17 @@ def fields_of(lake: Lake, resource: Resource, manifest: Manifest) -> WindowField
         for column in (group.column(at) for group in groups for at in range(group.num_columns)):
             name, statistics = column.path_in_schema, column.statistics
             if statistics is None or not statistics.has_null_count:
-                unsaid.add(name)
+                without_statistics.add(name)
             elif name != EXTRA:
                 nulls[name] = nulls.get(name, 0) + statistics.null_count
-    unknown, landed = unknown_fields(manifest.drift), {name.split(".")[0] for name in nulls} | unsaid
+    unknown, landed = unknown_fields(manifest.drift), {name.split(".")[0] for name in nulls} | without_statistics
     later = {
         name for name in resource.schema.names if name in unknown and name not in landed
     }  # declared since it landed
-    said = {name: count for name, count in nulls.items() if name not in unsaid}
-    return WindowFields(str(manifest.window), manifest.received, said, absent_fields(manifest.drift) | later, unknown)
+    null_counts = {name: count for name, count in nulls.items() if name not in without_statistics}
+    return WindowFields(
+        str(manifest.window), manifest.received, null_counts, absent_fields(manifest.drift) | later, unknown
+    )
 
 
 def published_fields(

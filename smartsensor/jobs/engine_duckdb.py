@@ -154,10 +154,10 @@ class DuckDB:
     def view(self, name: str, files: Sequence[str], schema: pa.Schema, origin: str | None = None) -> None:
         "Name the rows of some files."
         here = self._near.fetch(files)
-        said = self._db.execute(f"DESCRIBE SELECT * FROM {_parquet(here)}").fetchall() if here else []
+        described = self._db.execute(f"DESCRIBE SELECT * FROM {_parquet(here)}").fetchall() if here else []
         self._views[name] = FileView(tuple(here), schema)
         self._db.execute(
-            f"CREATE OR REPLACE VIEW {name} AS {_read_as_declared(here, {column[0] for column in said}, schema, origin)}"
+            f"CREATE OR REPLACE VIEW {name} AS {_read_as_declared(here, {column[0] for column in described}, schema, origin)}"
         )
         self._near.keep({path for one in self._views.values() for path in one.files})
 

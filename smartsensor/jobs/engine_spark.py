@@ -44,12 +44,12 @@ JAVA = 17  # what Spark 3.5 and Glue 5.1 run on
 def _java_version(home: Path) -> int | None:
     "Major version of the Java in a folder; None where there is none that runs."
     try:
-        said = subprocess.run(
+        version_text = subprocess.run(
             [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=20, check=True
         ).stderr
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r'version "(\d+)', said)
+    match = re.search(r'version "(\d+)', version_text)
     return int(match[1]) if match else None
 
 

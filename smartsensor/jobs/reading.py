@@ -214,11 +214,11 @@ def parquet_sql(
     if not addresses:
         nulls = (f"CAST(NULL AS {kind}) AS {sql_name(name)}" for name, kind in kinds.items())
         return f"SELECT {', '.join(nulls)} WHERE false"
-    said = (
+    column_entries = (
         f"{quoted(name)}: {{name: {quoted(name)}, type: {quoted(kind)}, default_value: NULL}}"
         for name, kind in kinds.items()
     )
-    return f"SELECT * FROM read_parquet([{', '.join(map(quoted, addresses))}], schema = MAP {{{', '.join(said)}}})"
+    return f"SELECT * FROM read_parquet([{', '.join(map(quoted, addresses))}], schema = MAP {{{', '.join(column_entries)}}})"
 
 # %% ../../nbs/jobs/60_reading.ipynb #82c50cf2
 @dataclass(frozen=True)
@@ -407,8 +407,8 @@ def _sample(kind: str, pair: Mapping[str, Any], key: Sequence[str]) -> Mapping[s
     before, after = pair["a"], pair["b"]
     if kind != "changed":
         return dict(after if kind == "added" else before)
-    told = {name: f"{before[name]} → {after[name]}" for name in after if not _same(before[name], after[name])}
-    return {name: after[name] for name in key} | told
+    changes = {name: f"{before[name]} → {after[name]}" for name in after if not _same(before[name], after[name])}
+    return {name: after[name] for name in key} | changes
 
 
 def _same(one: Any, other: Any) -> bool:

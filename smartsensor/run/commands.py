@@ -56,8 +56,8 @@ def _print_held(rows: Sequence[Mapping[str, Any]]) -> None:
     "A line for each decision that was carried out, and for each window that waits for one."
     for row in rows:
         for one in row.get("decisions") or ():
-            said = f"{one['action']} by {one['by']}, {one['at']}: {one['reason']}"
-            print_line(f"decided  {row['resource']} {one['window']}: {said}", "cyan")
+            decision = f"{one['action']} by {one['by']}, {one['at']}: {one['reason']}"
+            print_line(f"decided  {row['resource']} {one['window']}: {decision}", "cyan")
         for one in row.get("held_windows") or ():
             since, why = f"{one['since'][:16].replace('T', ' ')}Z", "; ".join(one["failed"])
             print_line(f"held     {row['resource']} {one['window']} since {since}: {why}", "red")
