@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
+from pyspark import SparkContext
 from spark.iceberg import runtime_jar
 
 import smartsensor
@@ -442,9 +443,19 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     conf = {**SETTINGS, "spark.jars": str(runtime_jar()), "spark.sql.shuffle.partitions": "2"}
+    end_jvm()  # one that another module's tests have started has no such jar, and takes none
     session = local_session(tmp_path_factory.mktemp("spark"), memory="1g", conf=conf)
     yield session
     session.stop()
+    end_jvm()
+
+
+def end_jvm() -> None:
+    "End the process that pyspark keeps after a session; the next session starts another."
+    if SparkContext._gateway is not None:
+        SparkContext._gateway.shutdown()
+        SparkContext._gateway.proc.stdin.close()  # it lives as long as this is open
+        SparkContext._gateway = SparkContext._jvm = None
 
 
 def load_iceberg(connection: Any) -> Any:
