@@ -29,7 +29,7 @@ class GithubLike(FakeApi):
     def make(self, start: datetime, end: datetime) -> list[Row]:
         rows = []
         for created in instants(start, end, timedelta(minutes=11)):
-            number = (created - self.start) // timedelta(minutes=11) + 1
+            number = len(self.rows) + len(rows) + 1
             chance = self.chance("issue", number)
             updated = min(created + timedelta(seconds=chance.randrange(20_000)), end - timedelta(seconds=1))
             closed = chance.random() < 0.4

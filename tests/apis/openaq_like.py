@@ -3,8 +3,8 @@
 https://docs.openaq.org/using-the-api/pagination (page from 1, limit up to 1,000, 100 by default; meta.found),
 https://docs.openaq.org/using-the-api/rate-limits (x-ratelimit-*, reset in seconds from now; 429), https://docs.openaq.org/using-the-api/api-key,
 https://docs.openaq.org/resources/measurements, https://docs.openaq.org/resources/sensors. Past a full page `found` is a text such as ">100".
-A measurement is stored at the end of its period, and the service's own tests (github.com/openaq/openaq-api-v2) have
-`datetime > datetime_from`; so an hour belongs to [datetime_from, datetime_to) by its beginning.
+The filter looks at the end of a measurement's period: the service's own tests (github.com/openaq/openaq-api-v2) have
+`datetime > datetime_from`, so datetime_from is exclusive, and here datetime_to is inclusive.
 """
 
 from datetime import datetime, timedelta, timezone
@@ -21,7 +21,7 @@ MINUTE_REQUESTS = 60
 
 class OpenaqLike(FakeApi):
     key = ("sensor_id", "measured_at")
-    instant = "measured_at"
+    instant = "ended_at"
     used = 0
 
     def sensors(self, at: datetime) -> dict[int, int]:
@@ -36,12 +36,12 @@ class OpenaqLike(FakeApi):
                 "parameter_id": parameter,
                 "parameter": PARAMETERS[parameter][0],
                 "units": PARAMETERS[parameter][1],
-                "measured_at": measured,
-                "ended_at": measured + HOUR,
-                "value": round(self.chance(sensor, measured).uniform(0, 80), 3),
+                "measured_at": ended - HOUR,
+                "ended_at": ended,
+                "value": round(self.chance(sensor, ended).uniform(0, 80), 3),
             }
-            for measured in instants(start, end, HOUR)
-            for sensor, parameter in self.sensors(measured).items()
+            for ended in instants(start, end, HOUR)
+            for sensor, parameter in self.sensors(ended).items()
         ]
 
     def signed_in(self, request: Request) -> bool:
@@ -106,8 +106,9 @@ def sent(row: Row) -> dict[str, Any]:
 # collection  GET /v3/sensors/{sensor_id}/measurements for each parent out of GET /v3/locations/8118/sensors (results[].id); a sensor
 #             appears on the third day
 # paging      page from 1, limit up to 1000 (more is refused); ends by a short page; meta.found is no total: ">100" after a full page
-# filter      datetime_from, datetime_to: ISO 8601 with zone; on the period's beginning [from, to)
+# filter      datetime_from (exclusive), datetime_to (inclusive): ISO 8601 in s with zone, on ended_at; so a window [start, end) asks
+#             from start - 1 s to end - 1 s
 # shape       rows in results; sensor_id from the parent, parameter_id < parameter.id, parameter < parameter.name,
 #             units < parameter.units, measured_at < period.datetimeFrom.utc, ended_at < period.datetimeTo.utc
-# key         sensor_id, measured_at; event time only: rows come late, no revision, no count
+# key         sensor_id, measured_at; incremental: ended_at; event time only: rows come late, no revision, no count
 # limits      x-ratelimit-remaining, x-ratelimit-reset (s from now); reset is 1 here

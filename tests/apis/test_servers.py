@@ -20,7 +20,7 @@ import stripe_like
 import thingsboard_like
 from server import LATE, FakeApi, Faults, Row, epoch_ms, from_iso, iso
 
-MS = timedelta(milliseconds=1)
+MS, SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
 
 
 class Caller:
@@ -115,7 +115,7 @@ def openaq_pages(caller: Caller, path: str, **params: Any) -> Iterator[Any]:
 
 
 def read_openaq(caller: Caller, start: datetime, end: datetime) -> Iterator[Row]:
-    window = {"datetime_from": iso(start), "datetime_to": iso(end)}
+    window = {"datetime_from": iso(start - SECOND), "datetime_to": iso(end - SECOND)}
     for sensor in openaq_pages(caller, f"/v3/locations/{openaq_like.LOCATION}/sensors"):
         for row in openaq_pages(caller, f"/v3/sensors/{sensor['id']}/measurements", **window):
             yield {
@@ -135,7 +135,8 @@ def pi_sign_in(caller: Caller) -> None:
 
 
 def read_pi(caller: Caller, start: datetime, end: datetime) -> Iterator[Row]:
-    page = caller.get(pi_like.PATH, startTime=iso(start), endTime=iso(end), maxCount=100).json()
+    window = {"startTime": iso(start, "milliseconds"), "endTime": iso(end, "milliseconds")}
+    page = caller.get(pi_like.PATH, **window, maxCount=100).json()
     while True:
         for stream in page["Items"]:
             for row in stream["Items"]:

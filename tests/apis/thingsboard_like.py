@@ -8,19 +8,18 @@ startTs is inclusive and endTs exclusive: ThingsBoard asks its database `ts >= :
 
 import uuid
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from server import FakeApi, Reply, Request, Row, epoch_ms, instants
 
 USER, PASSWORD = "tenant@thingsboard.example", "fake-password"
 LOGIN, REFRESH, DEVICES = "/api/auth/login", "/api/auth/token", "/api/tenant/devices"
-KEYS = {
-    "temperature": 6,
-    "humidity": 25,
-    "vibration": 2,
-}  # minutes between values: the keys reach the limit at different instants
+# minutes between values: the keys reach the limit at different instants
+KEYS = {"temperature": 10, "humidity": 25, "vibration": 5}
 
 
+@cache
 def device_id(number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"motor-{number}.thingsboard.example"))
 
@@ -37,17 +36,14 @@ class ThingsboardLike(FakeApi):
         return [1, 2, 3, 4] if at >= self.start + timedelta(days=2) else [1, 2, 3]
 
     def make(self, start: datetime, end: datetime) -> list[Row]:
-        return [
-            {
-                "device_id": device_id(number),
-                "key": key,
-                "measured_at": measured,
-                "value": round(self.chance(number, key, measured).uniform(-5, 95), 2),
-            }
-            for key, minutes in KEYS.items()
-            for measured in instants(start, end, timedelta(minutes=minutes))
-            for number in self.devices(measured)
-        ]
+        rows = []
+        for key, minutes in KEYS.items():
+            chance = self.chance(key, start)
+            for measured in instants(start, end, timedelta(minutes=minutes)):
+                for number in self.devices(measured):
+                    value = round(chance.uniform(-5, 95), 2)
+                    rows.append({"device_id": device_id(number), "key": key, "measured_at": measured, "value": value})
+        return rows
 
     def signed_in(self, request: Request) -> bool:
         return request.bearer("X-Authorization") in self.tokens
@@ -90,16 +86,13 @@ class ThingsboardLike(FakeApi):
         if device not in map(device_id, self.devices(self.now - timedelta(minutes=1))):
             raise LookupError(device)
         start, end, limit = int(request.one("startTs")), int(request.one("endTs")), int(request.one("limit", "100"))
-        downwards = request.one("orderBy", "DESC") == "DESC"
+        downwards, keys = request.one("orderBy", "DESC") == "DESC", request.one("keys", ",".join(KEYS)).split(",")
+        rows = [row for row in self.rows if row["device_id"] == device and row["key"] in keys]
         values: dict[str, list[dict[str, Any]]] = {}
-        for row in sorted(self.rows, key=lambda row: row["measured_at"], reverse=downwards):
-            ts, key = epoch_ms(row["measured_at"]), row["key"]
-            if (
-                row["device_id"] == device
-                and start <= ts < end
-                and key in request.one("keys", ",".join(KEYS)).split(",")
-            ):
-                values.setdefault(key, []).append({"ts": ts, "value": str(row["value"])})
+        for row in sorted(rows, key=lambda row: row["measured_at"], reverse=downwards):
+            ts = epoch_ms(row["measured_at"])
+            if start <= ts < end:
+                values.setdefault(row["key"], []).append({"ts": ts, "value": str(row["value"])})
         return {key: found[:limit] for key, found in values.items()}
 
     def error(self, status: int, message: str) -> Any:
