@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from ..lake.store import file_errors
 
 from ..quality.verdicts import SqlTable
 from ..quality.row_rules import sql_name
@@ -172,7 +173,8 @@ class DuckDB:
     def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         here = self._near.place(folder)
-        Path(here).mkdir(parents=True, exist_ok=True)
+        with file_errors(Path(here), True):
+            Path(here).mkdir(parents=True, exist_ok=True)
         target = here if partition else f"{here}/part-0.parquet"
         by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
         self._db.execute(

@@ -4,16 +4,21 @@
 
 # %% auto #0
 __all__ = ['QUALIFIED', 'QUARANTINE', 'CATALOG', 'PROPERTIES', 'BUSY_S', 'table_name', 'table_key', 'table_location',
-           'SyncedFileIO', 'open_catalog', 'catalog_errors', 'table_errors']
+           'SyncedFileIO', 'ReadOnlyCatalog', 'open_catalog', 'catalog_errors', 'table_errors']
 
 # %% ../../nbs/lake/25_catalogs.ipynb #ca7a1095
 import os
+import shutil
 import sqlite3
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Self
+from urllib.parse import quote
+from uuid import uuid4
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
@@ -105,19 +110,51 @@ class SyncedFileIO(PyArrowFileIO):
         file = super().new_output(location)
         return _SyncedFile(location, file._path, file._filesystem, file._buffer_size)
 
+# %% ../../nbs/lake/25_catalogs.ipynb #5b0d6a11
+def _may_be_written(path: Path) -> bool:
+    "Whether a catalog can be made or changed here."
+    folder = next(one for one in path.parents if one.exists())
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _readable(path: Path, scratch: Path) -> str:
+    "What SQLite opens to read a catalog in a folder that it can't write."
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if not log.exists():  # nobody writes to it, and all of it is in the one file
+        return f"file:{quote(str(path))}?mode=ro&immutable=1"
+    if index.exists():  # somebody may be writing to it, on another mount
+        return f"file:{quote(str(path))}?mode=ro"
+    for one in (path, log):  # SQLite must make the index anew
+        shutil.copy(one, scratch)
+    return f"file:{quote(str(scratch / path.name))}"
+
+
+class ReadOnlyCatalog(SqlCatalog):
+    """A copy, in memory, of a catalog that can't be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.scratch = path, Path(mkdtemp(prefix="smartsensor-"))  # gone with the catalog
+        weakref.finalize(self, shutil.rmtree, self.scratch, ignore_errors=True)
+        address = f"file:{uuid4().hex}?mode=memory&cache=shared"
+        with closing(sqlite3.connect(address, uri=True)) as copy:
+            if path.exists():
+                with closing(sqlite3.connect(_readable(path, self.scratch), uri=True)) as found:
+                    found.backup(copy)
+            super().__init__(CATALOG, uri=f"sqlite:///{address}&uri=true", **_FILE_IO)
+
 # %% ../../nbs/lake/25_catalogs.ipynb #348be00c
 BUSY_S = 60  # how long a process waits for another that writes to the catalog
+_FILE_IO = {"py-io-impl": f"{SyncedFileIO.__module__}.{SyncedFileIO.__name__}"}
 
 
 def _sqlite_catalog(path: Path) -> Catalog:
     "A catalog in a SQLite file; several processes may share it on one machine."
+    if not _may_be_written(path):
+        return ReadOnlyCatalog(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
         database.execute("PRAGMA journal_mode=WAL")  # once for ever: readers do not wait for a writer
-    properties = {
-        "uri": f"sqlite:///{path}?timeout={BUSY_S}",
-        "py-io-impl": f"{SyncedFileIO.__module__}.{SyncedFileIO.__name__}",
-    }
+    properties = {"uri": f"sqlite:///{path}?timeout={BUSY_S}", **_FILE_IO}
     try:
         return SqlCatalog(CATALOG, **properties)
     except SQLAlchemyError:  # another process made its tables at the same moment

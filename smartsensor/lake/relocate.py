@@ -108,9 +108,10 @@ def rewrite(
     document: dict[str, Any],  # of a metadata.json
     move: Move,
     number: int,  # of the new metadata.json
+    into: Path | None = None,  # the folder of the metadata; None: the table's own
 ) -> str:  # its address
     "Write the metadata of a table with the paths of this place."
-    folder, unique, manifests = Path(move.target, "metadata"), uuid4().hex, dict[str, tuple[str, int]]()
+    folder, unique, manifests = into or Path(move.target, "metadata"), uuid4().hex, dict[str, tuple[str, int]]()
     moved = move.text(document)
     for snapshot in moved.get("snapshots", ()):
         found, records = _read_avro(Path(snapshot["manifest-list"].removeprefix("file://")))
@@ -235,9 +236,12 @@ def register_here(
     location: str,  # file:///lake/qualified/measurements
     own: bool,  # the catalog lies in this lake; one elsewhere may be that of several lakes
     reached: Callable[[str], None] = lambda step: None,  # called with "rewritten" and "registered"
+    into: Path | None = None,  # a folder for metadata with the paths of this place, where the lake is read-only
 ) -> bool:  # whether there is such a table; LakeError where it can't be opened here
     "Make the catalog name a table at the place where its lake lies now."
     folder, registered = Path(location.removeprefix("file://")), _registered(catalog, namespace, name)
+    if registered and into and registered.startswith(f"file://{into}/"):
+        return True
     if registered and registered.startswith(f"{location}/"):
         if not Path(registered.removeprefix("file://")).exists():
             raise LakeError(
@@ -254,17 +258,17 @@ def register_here(
                 f"{namespace}.{name} is registered at {registered}, which is still there: two lakes need two catalogs; name another with SMARTSENSOR_CATALOG"
             )
         document, move, number = _from_elsewhere(folder, registered)
-        address = rewrite(document, move, number)
+        address = rewrite(document, move, number, into)
         reached("rewritten")
         _change_row(catalog, namespace, name, registered, address)
     else:
-        _register_found(catalog, namespace, name, location, reached)
+        _register_found(catalog, namespace, name, location, reached, into)
     reached("registered")
     return True
 
 
 def _register_found(
-    catalog: SqlCatalog, namespace: str, name: str, location: str, reached: Callable[[str], None]
+    catalog: SqlCatalog, namespace: str, name: str, location: str, reached: Callable[[str], None], into: Path | None
 ) -> None:
     "Register a table that the catalog has lost."
     others = _others(catalog, location)
@@ -273,7 +277,8 @@ def _register_found(
     if others:
         raise LakeError(f"{location} is the table {others[0]} already: name its database with SMARTSENSOR_DATABASE")
     path, document, move = _newest_whole(Path(location.removeprefix("file://")))
-    address = f"file://{path}" if move.source == move.target else rewrite(document, move, _number(path) + 1)
+    here = move.source == move.target
+    address = f"file://{path}" if here else rewrite(document, move, _number(path) + 1, into)
     reached("rewritten")
     with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
         catalog.create_namespace_if_not_exists(namespace)

@@ -46,6 +46,7 @@ from .store import Conflict, LakeError, NotFound, file_errors, sync_path
 from smartsensor.lake.catalogs import (
     CATALOG,
     PROPERTIES,
+    ReadOnlyCatalog,
     table_name,
     table_location,
     open_catalog,
@@ -162,9 +163,12 @@ class Tables:
         location, name = table_location(self.lake, zone, resource), table_name(zone, resource)
         with catalog_errors(f"{zone} of {resource}"):
             if isinstance(self.catalog, SqlCatalog) and location.startswith("file://"):
-                own = self.catalog.engine.url.database == self.lake.uri("catalog.db")
+                copied = self.catalog if isinstance(self.catalog, ReadOnlyCatalog) else None
+                file = str(copied.path) if copied else self.catalog.engine.url.database
+                into = copied.scratch if copied else None
                 with file_errors(Path(location.removeprefix("file://")), True):
-                    if not register_here(self.catalog, self.database, name, location, own):
+                    own = file == self.lake.uri("catalog.db")
+                    if not register_here(self.catalog, self.database, name, location, own, into=into):
                         return None
             try:
                 table = self.catalog.load_table((self.database, name))

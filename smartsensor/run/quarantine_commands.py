@@ -9,8 +9,10 @@ __all__ = ['quarantine_commands', 'rows_commands', 'ResourceArguments', 'ReasonO
 # %% ../../nbs/run/90_quarantine_commands.ipynb #4f42f181
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,8 +46,11 @@ ResourceArguments = Annotated[list[str] | None, typer.Argument(help="Resources; 
 
 
 @contextlib.contextmanager
-def _engine(lake: Lake, name: str = "duckdb") -> Iterator[Engine]:
-    with lake.scratch() as folder, contextlib.closing(open_engine(name, folder)) as engine:
+def _engine(name: str = "duckdb") -> Iterator[Engine]:
+    with (
+        tempfile.TemporaryDirectory(prefix="engine-") as folder,
+        contextlib.closing(open_engine(name, Path(folder))) as engine,
+    ):
         yield engine
 
 # %% ../../nbs/run/90_quarantine_commands.ipynb #f6e4390c
@@ -61,7 +66,7 @@ def waiting_table(found: list[Waiting]) -> Any:
 def quarantine_list(resource: ResourceArguments = None, lake: LakeOption = None) -> None:
     """Rows that wait, by resource and reason, with the runs that landed the oldest and the newest."""
     opened = open_lake(lake)
-    with _engine(opened) as engine:
+    with _engine() as engine:
         found = [
             one for declared in current_source().choose(resource or []) for one in waiting(opened, declared, engine)
         ]
@@ -81,7 +86,7 @@ def quarantine_show(
 ) -> None:
     """Rows that wait, the newest first, each as a line of JSON with its reasons, its run and its window."""
     opened, (declared,) = open_lake(lake), current_source().choose([resource])
-    with _engine(opened) as engine:
+    with _engine() as engine:
         rows = waiting_rows(opened, declared, engine, reason, limit)
     for row in rows:
         shown = {name: value for name, value in row.items() if name not in ("_replayed_by", "ingest_date")}
@@ -95,7 +100,7 @@ def _replay_all(
     "Replay resources one after the other; what the gate says of them goes to the pages."
     gate = Gate(settings.expectations, run)
     try:
-        with _engine(lake, settings.engine) as engine:
+        with _engine(settings.engine) as engine:
             done = [replay_quarantine(lake, one, engine, gate, run, decided) for one in resources]
     finally:
         docs = gate.write_docs(lake)
