@@ -127,8 +127,7 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
     client, lake = client_of(api), Lake(str(tmp_path))
     told: list[int] = []
     functions = {
-        "token": lambda: client.auth.token().value.reveal(),
-        "drop": client.auth.drop,
+        **module.serve_signer(client.auth),
         "rows": lambda name, rows: told.append(rows),
     }
     with closing(serve_rate(client.budget, threading.Event(), functions=functions)) as desk:
@@ -146,8 +145,7 @@ def test_a_fault_that_a_retry_can_not_mend_comes_back_as_itself(api: Running, tm
     client = client_of(api, secret="wrong")
     stop = threading.Event()
     functions = {
-        "token": lambda: client.auth.token().value.reveal(),
-        "drop": client.auth.drop,
+        **module.serve_signer(client.auth),
         "rows": print,
         "fail": stop.set,
     }
