@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SendClient', 'SMARTSENSOR_SIGN_IN', 'SignIn', 'NoSignIn', 'ApiKey', 'BearerToken', 'BasicAuth',
-           'OAuthClientCredentials', 'RefreshTokens', 'OAuthRefreshToken', 'KeyExchange', 'AwsSigV4', 'CustomAuth',
-           'open_sign_in']
+           'OAuthClientCredentials', 'RefreshTokenLog', 'RefreshTokens', 'OAuthRefreshToken', 'KeyExchange', 'AwsSigV4',
+           'CustomAuth', 'open_sign_in']
 
 # %% ../../nbs/source/04a_sign_in.ipynb #5ec2e733
 import hashlib
@@ -73,7 +73,8 @@ def _address(base_url: str, path: str) -> str:
     if "://" not in path:
         return base_url + path
     parts = urlsplit(path)
-    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+    on_this_machine = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if parts.scheme != "https" and base_url.startswith("https") and not on_this_machine:
         raise ConfigError(f"{path}: a secret is sent to https:// only")
     return path
 
@@ -199,34 +200,38 @@ class OAuthClientCredentials:
 SMARTSENSOR_SIGN_IN = OAuthClientCredentials("/oauth2/token", "telemetry.read")
 
 # %% ../../nbs/source/04a_sign_in.ipynb #5ec2e73d
-class RefreshTokens:
-    """Fetches access tokens by refresh tokens, and stores each new refresh token."""
+class RefreshTokenLog:
+    """The newest refresh token: the stored one, or the settings' where a person has signed in anew."""
 
-    def __init__(
-        self, credentials: Credentials, store: TokenStore, ask: Callable[[str, str, str], tuple[Token, str | None]]
-    ) -> None:
-        self._credentials, self._store, self._ask = credentials, store, ask
-        first = credentials.first_refresh_token().reveal()
-        self._chain = hashlib.sha256(first.encode()).hexdigest()[:16] if first else ""
+    def __init__(self, credentials: Credentials, store: TokenStore) -> None:
+        self._first, self._store = credentials.first_refresh_token().reveal(), store
+        self._chain = hashlib.sha256(self._first.encode()).hexdigest()[:16] if self._first else ""
         self._seen: list[str] = []
-        self._refused: tuple[int, str] | None = None
-        self._unstored: tuple[int, str, Token] | None = None
         hide(self)
 
     def secrets(self) -> list[str]:
         "The refresh tokens of this process."
         return list(self._seen)
 
-    def fetch(self) -> Token:
-        "A new access token; its refresh token is stored by then. TokenError."
-        if self._unstored is None:
-            version, refresh, chain = self._current()
-            token, following = self._exchange(version, refresh)
-            if following is None or following == refresh:
-                return token
-            self._seen = [*self._seen[-8:], following]
-            self._unstored = (version, json.dumps({"refresh_token": following, "chain": chain}), token)
-        version, text, token = self._unstored
+    def newest(self) -> tuple[int, str]:  # version, refresh token; TokenError where there is none
+        "What the next request is made with."
+        version, text = self._store.load() or (0, "{}")
+        stored = json.loads(text)
+        refresh = str(stored.get("refresh_token", ""))
+        if self._chain and stored.get("first") != self._chain:
+            refresh = self._first
+        self._chain = self._chain or str(stored.get("first", ""))
+        if not refresh:
+            raise TokenError(
+                "there is no refresh token: sign in and set SMARTSENSOR_REFRESH_TOKEN to it", retryable=False
+            )
+        self._seen = [*self._seen[-8:], refresh]
+        return version, refresh
+
+    def keep(self, version: int, refresh: str) -> None:  # the version that it replaces
+        "Store the next refresh token; TokenError where that fails: call it again."
+        self._seen = [*self._seen[-8:], refresh]
+        text = json.dumps({"refresh_token": refresh, "first": self._chain})
         try:
             while not self._store.create(version + 1, text):
                 version += 1  # another process has stored one: both are kept, the later counts
@@ -235,22 +240,33 @@ class RefreshTokens:
                 f"the API has replaced the refresh token, and the new one can't be stored ({type(error).__name__}: {error}); this process keeps it and tries again, and if it ends first, a person must sign in again",
                 retryable=True,
             ) from None
+
+# %% ../../nbs/source/04a_sign_in.ipynb #5ec2e749
+class RefreshTokens:
+    """Fetches access tokens by refresh tokens."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        log: RefreshTokenLog,
+        ask: Callable[[str, str, str], tuple[Token, str | None]],  # refresh token, id, secret to both new tokens
+    ) -> None:
+        self._credentials, self._log, self._ask = credentials, log, ask
+        self._refused: tuple[int, str] | None = None
+        self._unstored: tuple[int, str, Token] | None = None  # what the API gave and the store does not have
+
+    def fetch(self) -> Token:
+        "A new access token; its refresh token is stored by then. TokenError."
+        if self._unstored is None:
+            version, refresh = self._log.newest()
+            token, following = self._exchange(version, refresh)
+            if following is None or following == refresh:
+                return token
+            self._unstored = (version, following, token)
+        version, following, token = self._unstored
+        self._log.keep(version, following)
         self._unstored = None
         return token
-
-    def _current(self) -> tuple[int, str, str]:  # version, refresh token, the chain that it belongs to
-        "The newest refresh token: the stored one, or the settings' where a person has signed in anew."
-        version, text = self._store.load() or (0, "{}")
-        stored = json.loads(text)
-        refresh, chain = str(stored.get("refresh_token", "")), str(stored.get("chain", ""))
-        if self._chain and chain != self._chain:
-            refresh, chain = self._credentials.first_refresh_token().reveal(), self._chain
-        if not refresh:
-            raise TokenError(
-                "there is no refresh token: sign in and set SMARTSENSOR_REFRESH_TOKEN to it", retryable=False
-            )
-        self._seen = [*self._seen[-8:], refresh]
-        return version, refresh, chain
 
     def _exchange(self, version: int, refresh: str) -> tuple[Token, str | None]:
         if self._refused == (version, refresh):
@@ -271,9 +287,8 @@ class RefreshTokens:
             if error.retryable or "invalid_client" in str(error):
                 raise
             self._refused = (version, refresh)
-            raise TokenError(
-                f"{error}; another process may be storing the next refresh token", retryable=True
-            ) from None
+            message = f"{error}; another process may be storing the next refresh token"
+            raise TokenError(message, retryable=True) from None
 
 # %% ../../nbs/source/04a_sign_in.ipynb #5ec2e73e
 @dataclass(frozen=True)
@@ -306,7 +321,7 @@ class OAuthRefreshToken:
             token, following = read_token(reply, now), reply.json().get("refresh_token")
             return token, following if isinstance(following, str) and following else None
 
-        fetch = RefreshTokens(credentials, credentials.tokens, ask).fetch
+        fetch = RefreshTokens(credentials, RefreshTokenLog(credentials, credentials.tokens), ask).fetch
         return TokenSigner(fetch, credentials, scope=self.scope, clock=clock)
 
 # %% ../../nbs/source/04a_sign_in.ipynb #5ec2e740
