@@ -186,8 +186,7 @@ class DuckDB:
 
     def batch(self, name: str) -> Any:
         "A view for the gate: an Arrow table when small, else a view that it asks through a cursor."
-        label = f"duckdb:///{self._path}"
-        large = partial(SqlTable, label, connect=lambda: _set(self._db.cursor(), TimeZone="UTC"))
+        large = partial(SqlTable, f"duckdb:///{self._path}", connect=lambda: _set(self._db.cursor(), TimeZone="UTC"))
         return gate_batch(self._views, name, large, self._small)
 
     def close(self) -> None:

@@ -296,7 +296,7 @@ class WindowCassette:
         self, client: Client, lake: Lake, resource: Resource, window: Window, run: str, folder: Path | None
     ) -> None:
         self.client = client if folder is None else client.with_recorder(self)
-        self._lake, self._folder, self._settings = lake, folder, client.settings
+        self._lake, self._folder, self._client = lake, folder, client
         self._about = {"run": run, "resource": resource.name, "window": window.key}
         self._recorder: Recorder | None = None
         self.pieces = 0  # durable
@@ -335,7 +335,8 @@ class WindowCassette:
     def _open(self) -> Recorder:
         if self._recorder is None:
             assert self._folder is not None
-            self._recorder = Recorder(self._folder / "piece", self._settings, {**self._about, "piece": self.pieces})
+            about = {**self._about, "piece": self.pieces}
+            self._recorder = Recorder(self._folder / "piece", self._client.settings, about, self._client.auth)
         return self._recorder
 
     def _key(self, piece: int) -> str:

@@ -162,14 +162,8 @@ class Tables:
         "A table; None before the first promotion. One whose lake was moved, or whose catalog was lost, is registered here."
         location, name = table_location(self.lake, zone, resource), table_name(zone, resource)
         with catalog_errors(f"{zone} of {resource}"):
-            if isinstance(self.catalog, SqlCatalog) and location.startswith("file://"):
-                copied = self.catalog if isinstance(self.catalog, ReadOnlyCatalog) else None
-                file = str(copied.path) if copied else self.catalog.engine.url.database
-                into = copied.scratch if copied else None
-                with file_errors(Path(location.removeprefix("file://")), True):
-                    own = file == self.lake.uri("catalog.db")
-                    if not register_here(self.catalog, self.database, name, location, own, into=into):
-                        return None
+            if not _registered(self.lake, self.catalog, self.database, name, location):
+                return None
             try:
                 table = self.catalog.load_table((self.database, name))
             except NoSuchTableError:
@@ -202,6 +196,16 @@ class Tables:
                 mapping = change.table_metadata.schema().name_mapping  # engines write no column numbers
                 change.set_properties({"schema.name-mapping.default": mapping.model_dump_json()})
             return self.catalog.load_table(identifier)
+
+# %% ../../nbs/lake/28_tables.ipynb #5e91c0de
+def _registered(lake: Lake, catalog: Catalog, database: str, name: str, location: str) -> bool:
+    "Whether a table of a lake in a folder has files; they are registered where they lie now. True for other catalogs."
+    if not isinstance(catalog, SqlCatalog) or not location.startswith("file://"):
+        return True
+    copied = catalog if isinstance(catalog, ReadOnlyCatalog) else None
+    own = str(copied.path if copied else catalog.engine.url.database) == lake.uri("catalog.db")
+    with file_errors(Path(location.removeprefix("file://")), True):
+        return register_here(catalog, database, name, location, own, into=copied.scratch if copied else None)
 
 # %% ../../nbs/lake/28_tables.ipynb #0580a145
 def evolve(table: Table, schema: pa.Schema) -> None:

@@ -81,7 +81,7 @@ def parse_arguments(
     values = _split(arguments)
     rest = {name: value for name, value in values.items() if name not in _OWN and not _GLUE.fullmatch(name)}
     variables = {name: value for name, value in rest.items() if name.startswith("SMARTSENSOR_")}
-    if "SMARTSENSOR_CLIENT_SECRET" in variables:
+    if variables.keys() & {"SMARTSENSOR_CLIENT_SECRET", "SMARTSENSOR_REFRESH_TOKEN"}:
         raise ConfigError("a secret is no argument: name its entry in Secrets Manager by --SMARTSENSOR_API_SECRET")
     if not values.get("notebook"):
         raise ConfigError("--notebook is missing: a path, or s3://bucket/extract.ipynb")

@@ -94,7 +94,8 @@ def command_settings(
         yield load_settings({**os.environ, **env})
         return
     with _simulator() as api:
-        outside = {name: value for name, value in os.environ.items() if name != f"{PREFIX}API_SECRET"}
+        stored = (f"{PREFIX}API_SECRET", f"{PREFIX}CLIENT_SECRET_FILE")  # would count more than the simulator's
+        outside = {name: value for name, value in os.environ.items() if name not in stored}
         yield load_settings({**outside, **api, **env})
 
 

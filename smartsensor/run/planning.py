@@ -19,13 +19,14 @@ from rich.table import Table
 from ..config import ConfigError, Settings
 from ..windows import instant
 from ..source.http import Client
-from ..source.sources import connect, current_source
+from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..jobs.backfill import Backfill, plan_backfill, resume_backfill
 from ..jobs.capacity import capacity, rows_of_a_day
 from ..jobs.check import Report, check, raise_if_failed
 from ..jobs.lateness import describe_lateness, measure_lateness
+from ..jobs.sign_in_tokens import open_client
 from ..jobs.plan import by_export
 from .claims import refuse_busy
 from .pipeline import Outcome, open_backfills, run_backfill, source_of
@@ -120,7 +121,8 @@ def plan(
 ) -> None:
     """Say what a run would read now, what schedules cost, how late rows are, and which lookback would do. Reads and changes nothing else."""
     with command_settings(lake, simulate=simulate) as settings:
-        store, client, resources = Lake(settings.lake), connect(settings), current_source().choose(resource or [])
+        store, resources = Lake(settings.lake), current_source().choose(resource or [])
+        client = open_client(settings, store)
         report = check(client, store, resources, settings, new_run_id(datetime.now(UTC)))
         raise_if_failed(report)
         _print_plan(report, client)
@@ -241,7 +243,8 @@ def read_stretch(
     yes: bool,  # also when it takes long
 ) -> Outcome | None:  # None: there was nothing to read
     "Plan a backfill, print the plan, carry it out and print what came of it."
-    store, client, source = Lake(settings.lake), connect(settings), source_of(settings)
+    store, source = Lake(settings.lake), source_of(settings)
+    client = open_client(settings, store)
     refuse_busy(store, "backfill", datetime.now(UTC))
     run, chosen, resumed = _choose_backfill(store, new, source)
     report = _report(client, store, settings, run, chosen, resumed)

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from ..source.export_jobs import Exporter, open_exports
 from ..source.exports import cancel, sweep
-from ..source.sources import connect, current_source
+from ..source.sources import current_source
+from ..jobs.sign_in_tokens import open_client
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..lake.vacuum import Retention, Vacuum, plan_vacuum, vacuum as remove
@@ -135,7 +136,8 @@ exports_commands = typer.Typer(
 @contextlib.contextmanager
 def _exporter(lake: str | None) -> Iterator[Exporter]:
     with command_settings(lake) as settings:
-        yield make_exporter(connect(settings), Lake(settings.lake))
+        store = Lake(settings.lake)
+        yield make_exporter(open_client(settings, store), store)
 
 
 @exports_commands.command("list")

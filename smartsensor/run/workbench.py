@@ -18,7 +18,9 @@ import typer
 from jupyter_core.paths import jupyter_data_dir
 
 from ..config import ConfigError, as_env
-from ..source.sources import connect, current_source
+from ..source.sources import current_source
+from ..jobs.sign_in_tokens import open_client
+from ..lake.lake import Lake
 from ..lake.store import NotFound
 from ..jobs.discover import discover as describe_endpoint
 from .pipeline import refresh
@@ -39,7 +41,7 @@ def discover(
 ) -> None:
     """Read a few rows of an endpoint: columns, types, drift against the declaration, or a draft of one."""
     with command_settings(simulate=simulate) as settings:
-        client = connect(settings)
+        client = open_client(settings, Lake(settings.lake))
         for endpoint in path or [resource.path for resource in current_source().collections]:
             print_line(describe_endpoint(client, endpoint, draft))
 

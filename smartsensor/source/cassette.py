@@ -12,11 +12,11 @@ import json
 import struct
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pyarrow as pa
 import requests
@@ -24,9 +24,8 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from ..config import ApiSettings
-from ..config import Secret
-from .errors import CassetteError, redact
-from .auth import ClientCredentials, Token
+from .errors import CassetteError, redact, secret_forms
+from .auth import Signer
 from .http import MAX_BODY, Client, Reply
 
 # %% ../../nbs/source/06_cassette.ipynb #9cb914fc
@@ -38,13 +37,14 @@ _MAX_HEAD = 1 << 20  # bytes
 def _request_key(
     request: requests.PreparedRequest,
     base_url: str,
+    signed: Sequence[str] = (),  # parameters that the sign-in has added
 ) -> str:  # "GET /measurements?limit=1000&…", parameters sorted
     "The same text for the same request, whatever the API's host and the order of the parameters."
     url = str(request.url)
     parts = urlsplit(url)
     if not url.startswith(base_url):  # a signed address of another host: its query is a secret
         return f"{request.method} {parts.scheme}://{parts.hostname}{parts.path}"
-    query = urlencode(sorted(parse_qsl(parts.query, keep_blank_values=True)))
+    query = urlencode(sorted(pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in signed))
     return f"{request.method} {parts.path.removeprefix(urlsplit(base_url).path)}" + (f"?{query}" if query else "")
 
 # %% ../../nbs/source/06_cassette.ipynb #fb09b0f5
@@ -56,18 +56,20 @@ class Recorder:
         path: Path,
         settings: ApiSettings,
         about: Mapping[str, Any],  # run, resource, window, piece
+        signer: Signer | None = None,  # what signs the requests
     ) -> None:
+        self._signer = signer or Signer()
         self._file, self._digest, self._count = path.open("wb"), hashlib.sha256(), 0
         self._settings, self._codec = settings, pa.Codec("zstd", compression_level=1)
         self._head({"cassette": 1, **about, "page_limit": settings.page_limit, "max_attempts": settings.max_attempts})
 
     def add(self, request: requests.PreparedRequest, reply: Reply | None, fault: str) -> None:
         "Write one reply, or the name of the exception that came instead."
-        token = (request.headers.get("Authorization") or "").partition(" ")[2]
-        secrets = [
-            form for text in (self._settings.client_secret.reveal(), token) if text for form in _secret_forms(text)
-        ]
-        request_key = _redact_secrets(_request_key(request, self._settings.base_url), secrets)
+        secrets = sorted(
+            {form for text in self._secrets(request) for form in secret_forms(text)}, key=len, reverse=True
+        )
+        signed = [place.name for place in self._signer.places if place.where == "query"]
+        request_key = _redact_secrets(_request_key(request, self._settings.base_url, signed), secrets)
         self._count += 1
         if reply is None:
             self._head({"request": request_key, "fault": fault, "bytes": 0, "packed": 0})
@@ -80,6 +82,11 @@ class Recorder:
         head = {"request": request_key, "status": reply.status, "headers": headers, "redacted": body != reply.body}
         self._head({**head, "bytes": len(body), "packed": len(packed)})
         self._write(packed)
+
+    def _secrets(self, request: requests.PreparedRequest) -> Iterator[str]:
+        carried = [request.headers.get("Authorization"), *(place.value(request) for place in self._signer.places)]
+        for text in (self._settings.client_secret.reveal(), *self._signer.secrets(), *carried):
+            yield from (part for part in (text, (text or "").partition(" ")[2]) if part)
 
     def close(self, last: bool) -> None:
         "Write the last head; `last` marks the last piece of a window."
@@ -99,10 +106,6 @@ class Recorder:
         self._file.write(data)
 
 # %% ../../nbs/source/06_cassette.ipynb #716fcd79
-def _secret_forms(secret: str) -> set[str]:
-    return {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}  # plain, within JSON, within an address
-
-
 def _redact_secrets(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -255,20 +258,11 @@ class Player(BaseAdapter):
         "Does nothing: the files belong to the caller."
 
 # %% ../../nbs/source/06_cassette.ipynb #34f99775
-class _NoToken(ClientCredentials):
-    """Signs each request with the same text, and fetches no token."""
-
-    def _fetch(self) -> Token:
-        return Token(Secret("replayed"), float("inf"))
-
-
 def replaying(
     player: Player,
 ) -> Client:  # with the recorded page size and attempts; never waits
     "A client that gets its replies from a cassette."
     settings = ApiSettings(
-        _NOWHERE, _NOWHERE, "replay", Secret("replay"), retry_budget_s=float("inf"),
-        page_limit=int(player.about["page_limit"]), max_attempts=int(player.about["max_attempts"]),
+        _NOWHERE, retry_budget_s=float("inf"), page_limit=int(player.about["page_limit"]), max_attempts=int(player.about["max_attempts"]),
     )  # fmt: skip
-    auth = _NoToken(settings.token_url, settings.client_id, settings.client_secret, settings.scope)
-    return Client(settings, auth, sleep=lambda seconds: None, chance=lambda: 0.0, transport=player)
+    return Client(settings, Signer(), sleep=lambda seconds: None, chance=lambda: 0.0, transport=player)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import ContractError
 from .http import Query, Reply
-from ..windows import EPOCH, Window, instant, rfc3339
+from ..windows import EPOCH, Window, rfc3339
 
 # %% ../../nbs/source/11_filters.ipynb #c46dad40
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in a second

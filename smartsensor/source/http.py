@@ -14,7 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import AuthBase
 
-from ..config import ApiSettings
+from ..config import ApiSettings, TokenStore
 from ..windows import Window
 from smartsensor.source.errors import (
     ApiError,
@@ -35,8 +36,10 @@ from smartsensor.source.errors import (
     RateLimited,
     ServerFault,
     TransportFault,
+    redact,
 )
-from .auth import ClientCredentials, TokenError
+from .auth import TokenError
+from .sign_in import SMARTSENSOR_SIGN_IN, SignIn, open_sign_in
 from .budget import Budget
 
 # %% ../../nbs/source/05_http.ipynb #7cbeadab
@@ -264,7 +267,7 @@ class Client:
     def __init__(
         self,
         settings: ApiSettings,
-        auth: ClientCredentials | None = None,  # None: made from the settings
+        auth: SignIn | AuthBase | None = None,  # how to sign in; None: as the SmartSensor API wants it
         budget: Budget | None = None,  # None: nothing holds requests back
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -272,14 +275,12 @@ class Client:
         connections: int = 8,  # kept open; as many as threads that read
         record: bool = False,  # extraction keeps every reply on a cassette
         transport: BaseAdapter | None = None,  # what answers; None: the network
+        tokens: TokenStore | None = None,  # where refresh tokens are kept
         probes: Probes = Probes(),
     ) -> None:
-        self.probes = probes
-        timeouts = (settings.connect_timeout_s, settings.read_timeout_s)
+        self.auth, self.probes = open_sign_in(auth or SMARTSENSOR_SIGN_IN, settings, clock, tokens), probes
+        settings = replace(settings, scope=settings.scope or self.auth.scope)
         self.settings, self.log, self.record, self.budget = settings, RequestLog(), record, budget
-        self.auth = auth or ClientCredentials(
-            settings.token_url, settings.client_id, settings.client_secret, settings.scope, timeouts, clock
-        )
         self.recorder: ReplyRecorder | None = None
         self.session = HttpSession(settings, connections, transport, clock)
         self.sleep, self.clock, self.chance, self.began = sleep, clock, chance, clock()
@@ -375,7 +376,8 @@ def _attempt(client: Client, request: requests.Request, what: str, began: float,
         return TransportFault(f"{what}: {_error_detail(error)}")
     _log(client, what, reply.status, sent, len(reply.body))
     if reply.status == 401 and request.auth is not None:
-        client.auth.drop(prepared.headers.get("Authorization"))
+        refusal = client.auth.drop(prepared)
+        what += f" ({refusal})" if refusal else ""
     return error_of(reply, what) or reply
 
 
@@ -407,4 +409,4 @@ def _error_detail(error: requests.RequestException) -> str:
     refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))  # buried in urllib3's message
     if refused:
         return f"no connection ({refused[1]})"
-    return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {str(error)[:200]})")
+    return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {redact(str(error))[:200]})")

@@ -11,15 +11,16 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from ..config import ConfigError, Settings
+from ..config import ConfigError, Settings, TokenStore
 from .budget import RateBudget
 from .http import Client, Probes
 from .resources import Resource
+from .sign_in import SMARTSENSOR_SIGN_IN, SignIn
 
 # %% ../../nbs/source/13_sources.ipynb #9a08b66b
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Source:
     name: str
     collections: tuple[Resource, ...]  # in the order in which runs read them
     base_url: str = ""  # SMARTSENSOR_API_URL goes before it; "": that setting is needed
+    sign_in: SignIn = SMARTSENSOR_SIGN_IN  # how requests are signed; id and secret come from the settings
     probes: Probes = Probes()  # noqa: RUF009  (frozen); Probes(None, None) where the API has no such end points
     rate_per_s: float | None = None  # requests a second that the API allows; None: as the settings say
-    scope: str = ""  # space-separated, for OAuth2; "": as the settings say
 
     def __post_init__(self) -> None:
         names = [resource.name for resource in self.collections]
@@ -113,9 +114,16 @@ def _code_of(path: Path, text: str) -> str:
 def connect(
     settings: Settings,
     source: Source | None = None,  # None: the one that the settings name
-) -> Client:  # ConfigError
+    tokens: TokenStore | None = None,  # where refresh tokens are kept
+) -> Client:  # ConfigError names the setting that is missing
     "A client with one budget for all threads."
-    api, source = settings.api, source or load_source(settings.source)
+    source = source or load_source(settings.source)
+    if not (base_url := (settings.api.base_url or source.base_url).rstrip("/")):
+        raise ConfigError(f"SMARTSENSOR_API_URL: not set, and source {source.name} names no base_url")
+    api = replace(settings.api, base_url=base_url)
     rates = [rate for rate in (api.rate_per_s, source.rate_per_s) if rate]
     budget = RateBudget(min(rates, default=0.0), api.burst)
-    return Client(api, budget=budget, connections=settings.threads + 1, record=settings.record, probes=source.probes)
+    return Client(
+        api, source.sign_in, budget, connections=settings.threads + 1, record=settings.record, tokens=tokens,
+        probes=source.probes,
+    )  # fmt: skip
