@@ -1,7 +1,7 @@
 # Raw as external tables: partitions are projected from dates, no crawler, and a new day is there at once. Qualified and
 # quarantine are Iceberg tables beside them: the promote job makes them in this database by its first commit, columns and all.
 locals {
-  tables = jsondecode(file("${path.module}/tables.json")) # made from nbs/source/12_resources.ipynb by tests/rehearse/catalog.py
+  tables = jsondecode(file("${path.module}/tables.json")) # made from nbs/source/13_resources.ipynb by tests/rehearse/catalog.py
 }
 
 resource "aws_glue_catalog_database" "this" {
