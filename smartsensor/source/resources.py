@@ -24,14 +24,14 @@ from .decode import EXTRA, Decoded, decode, decode_shaped
 from .filters import Count, TimeFilter
 from .http import Query, Reply
 from .listing import Page, walk, walk_parents
-from .paging import CursorPaging, PageRequest, Paging
+from .paging import CursorPaging, KeysetPaging, PageRequest, Paging
 from .shapes import Each, Sent, Shape, Step, apply_transform
 from ..windows import Window
 
 # %% ../../nbs/source/13_resources.ipynb #2bf64bcc
 _RESERVED = (
     EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_maybe_published", "_rank", "_standing", "_known", "_stood",
-    "_n", "_metadata", "_bucket",
+    "_n", "_metadata", "_bucket", "_reading",
 )  # columns that promotion or Spark adds to those of the source  # fmt: skip
 
 
@@ -281,6 +281,10 @@ def _refuse_unknown_columns(resource: "Resource") -> None:
     if resource.parents and resource.parents.column not in resource.parents.resource.schema.names:
         raise ValueError(
             f"resource {resource.name}: {resource.parents.resource.name} has no column {resource.parents.column}"
+        )
+    if isinstance(resource.paging, KeysetPaging) and resource.paging.column not in resource.schema.names:
+        raise ValueError(
+            f"resource {resource.name}: its paging goes on from {resource.paging.column}, which is no column"
         )
     if resource.parents and resource.shard is not None:
         raise ValueError(f"resource {resource.name}: a listing for each parent is not read in shards")

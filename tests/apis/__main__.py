@@ -11,7 +11,9 @@ from sources import CASES
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="API", choices=tuple(CASES), default=tuple(CASES), help=", ".join(CASES))
+    parser.add_argument(
+        "--only", nargs="+", metavar="API", choices=tuple(CASES), default=tuple(CASES), help=", ".join(CASES)
+    )
     options, differs = parser.parse_args(), False
     for name in options.only:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
-from server import FakeApi, Faults, Row
+from server import FAULTS, FakeApi, Faults, Row
 from sources import CASES, Case
 
 from smartsensor.config import ApiSettings, Secret, Settings
@@ -34,7 +34,8 @@ from smartsensor.source.resources import Resource
 from smartsensor.source.sources import connect
 
 CONTEXT = multiprocessing.get_context("fork")  # the killed process needs no import
-FAULTS = ["429 seconds", None, "429 date", "500", None, "cut", "401", "short", "503"]
+SCRIPT = ["429 seconds", None, "429 date", "500", None, "cut", "401", "short", "503"]
+BY_CHANCE = [kind for kind in FAULTS if kind != "401"]  # a token that is refused again at once ends a run, as it should
 
 
 def write_suites(folder: Path, resource: Resource) -> None:
@@ -45,7 +46,9 @@ def write_suites(folder: Path, resource: Resource) -> None:
         return {"type": kind, "kwargs": kwargs, "severity": "critical", "meta": why}
 
     rows = expectation("expect_table_row_count_to_equal", "row-count", value={"$PARAMETER": "expected_rows"})
-    present = [expectation("expect_column_values_to_not_be_null", f"{name}-present", column=name) for name in resource.key]
+    present = [
+        expectation("expect_column_values_to_not_be_null", f"{name}-present", column=name) for name in resource.key
+    ]
     if len(resource.key) == 1:
         once = expectation("expect_column_values_to_be_unique", "key-unique", column=resource.key[0])
     else:
@@ -75,7 +78,9 @@ class Pipeline:
 
     @property
     def settings(self) -> Settings:
-        api = ApiSettings(self.api.url, client_id=self.case.client_id, client_secret=Secret(self.case.secret), rate_per_s=0)
+        api = ApiSettings(
+            self.api.url, client_id=self.case.client_id, client_secret=Secret(self.case.secret), rate_per_s=0
+        )
         return Settings(
             api, str(self.root / "lake"), expectations=self.root / "expectations", settling=timedelta(0), history=timedelta(days=2),
         )  # fmt: skip
@@ -93,7 +98,7 @@ class Pipeline:
 
     def extract(self, run: str, on_rows: Callable[[str, int], None] = lambda resource, rows: None) -> Sequence[Any]:
         due = Report.from_json(self.lake.json(f"runs/{run}/check.json")).due
-        with patch.multiple(landing, PART_ROWS=150, GROUP_ROWS=50):  # so that a window has parts, and progress
+        with patch.multiple(landing, PART_ROWS=25, GROUP_ROWS=25):  # so that a window has parts, and progress
             return extract_all(self.client(), self.lake, due, run, 2, on_rows, self.case.source.resources).manifests
 
     def extract_and_die(self, run: str, page: int) -> None:
@@ -170,8 +175,8 @@ def _plain(pipeline: Pipeline, run: str) -> None:
 
 def _with_faults_and_a_kill(pipeline: Pipeline, run: str) -> None:
     pipeline.plan(run)
-    pipeline.api.faults = Faults(list(FAULTS), retry_after_s=0)
-    pipeline.extract_and_die(run, 2)
-    pipeline.api.faults = Faults(list(FAULTS), chance=0.2, seed=5, retry_after_s=0)
+    pipeline.api.faults = Faults(list(SCRIPT), retry_after_s=0)
+    pipeline.extract_and_die(run, 3)
+    pipeline.api.faults = Faults(list(SCRIPT), 0.2, BY_CHANCE, seed=5, retry_after_s=0)
     pipeline.extract(run)
     pipeline.api.faults = Faults()

@@ -42,7 +42,7 @@ ISSUES = Resource(
     ),
     "incremental", incremental_field="updated_at", step=timedelta(days=30),
     filter=TimeFilter("since", None), params=(("state", "all"), ("sort", "updated"), ("direction", "asc")),
-    paging=LinkPaging("per_page"), limit=100, rows="", optional=("closed_at",),
+    paging=LinkPaging("per_page"), limit=50, rows="", optional=("closed_at",),
     sent={"issue_id": Sent("id"), "user_login": Sent("user.login")}, drop=("user", "labels"),
 )  # fmt: skip
 GITHUB = Source("github", (ISSUES,), sign_in=BearerToken(), probes=NO_PROBES)
