@@ -146,6 +146,7 @@ OTHER_VARIABLES = (  # read elsewhere
     "FENCE",  # the claim of a running job
     "SIMULATOR_SECRET",  # the simulator's own
     "DEBUG",  # show tracebacks
+    "WHEEL",  # what a project of `smartsensor init` installs
 )
 
 # %% ../nbs/00_config.ipynb #98c097c2

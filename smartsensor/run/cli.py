@@ -23,6 +23,7 @@ from .gate_commands import gate_commands
 from .quarantine_commands import quarantine_commands
 from .upkeep import upkeep_commands
 from .workbench import workbench_commands
+from .init import init_commands
 from .tables import tables_commands
 from .sql import sql_commands
 
@@ -41,6 +42,7 @@ for commands in (
     planning_commands,
     sql_commands,
     tables_commands,
+    init_commands,
     workbench_commands,
     upkeep_commands,
     rewriting_commands,
