@@ -6,9 +6,11 @@
 __all__ = ['app', 'run_command', 'main']
 
 # %% ../../nbs/run/92_cli.ipynb #eac4d3a8
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +18,7 @@ import typer
 from ..config import ConfigError, debugging
 from .exit_codes import EXIT_CODES, code_of, sentence
 from .terminal import print_error
+from .options import project_variables
 from .commands import pipeline_commands
 from .planning import planning_commands
 from .rewriting import rewriting_commands
@@ -70,6 +73,7 @@ def run_command(
 ) -> int:  # one of EXIT_CODES, or 130 after Ctrl-C
     "Run one command. Whatever it raises becomes one sentence on standard error."
     try:
+        os.environ.update(project_variables(Path.cwd()))
         show_traceback = debugging()
         code = app(args=list(words), prog_name="smartsensor", standalone_mode=False) or 0
     except _USAGE as error:

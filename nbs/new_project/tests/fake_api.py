@@ -93,7 +93,7 @@ def serve() -> Iterator[dict[str, str]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {
             "SMARTSENSOR_API_URL": f"http://127.0.0.1:{server.server_port}/v1",
-            "SMARTSENSOR_API_KEY": KEY,
+            "SMARTSENSOR_CLIENT_SECRET": KEY,
         }
         server.shutdown()
 
