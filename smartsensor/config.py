@@ -61,6 +61,7 @@ class Settings:
 
     api: ApiSettings
     lake: str = "lake"  # a folder, or s3://bucket/prefix
+    source: str = ""  # notebook, file or module:NAME that declares the API; "": the built-in one
     environment: str = "local"  # local, dev or prod; said in records
     expectations: Path = Path("expectations")  # folder of the suites
     engine: str = "duckdb"  # duckdb or spark
@@ -128,6 +129,7 @@ API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 }
 VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "LAKE": ("lake", str),
+    "SOURCE": ("source", str),
     "ENVIRONMENT": ("environment", str),
     "EXPECTATIONS": ("expectations", Path),
     "ENGINE": ("engine", _parse_engine),

@@ -6,7 +6,7 @@
 __all__ = ['EXPORT_STEP', 'Backfill', 'due_backfill', 'plan_backfill', 'resume_backfill']
 
 # %% ../../nbs/jobs/38_backfill.ipynb #a3e6c4af
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,9 +15,10 @@ from typing import Any
 from ..config import ConfigError, Settings
 from ..windows import Window, cut, instant, rfc3339, subtract
 from ..source.http import Client
-from ..source.resources import RESOURCES, Resource, choose
+from ..source.resources import Resource
+from ..source.sources import Source, load_source
 from ..lake.lake import Lake
-from .plan import Due, ReadableSpan, clip, goes_by_export, unreadable_notes
+from .plan import Due, ReadableSpan, clip, by_export, unreadable_notes
 from .check import Report, landed_and_left, run_checks
 
 # %% ../../nbs/jobs/38_backfill.ipynb #499fe174
@@ -42,25 +43,26 @@ class Backfill:
         bounds = {name: instant(values[name]) for name in ("start", "end")}
         return cls(**{**values, **bounds, "resources": tuple(values["resources"])})
 
-    def chosen(self) -> list[Resource]:
+    def chosen(self, source: Source) -> list[Resource]:
         "The resources; ConfigError for a snapshot, which has no history."
-        snapshots = [name for name in self.resources if name in RESOURCES and RESOURCES[name].mode == "snapshot"]
+        declared = source.resources
+        snapshots = [name for name in self.resources if name in declared and declared[name].mode == "snapshot"]
         if snapshots:
             raise ConfigError(
                 f"{', '.join(snapshots)}: each run reads all of it, there is no history to fill; name incremental resources"
             )
-        return [resource for resource in choose(list(self.resources)) if resource.mode == "incremental"]
+        return [resource for resource in source.choose(self.resources) if resource.mode == "incremental"]
 
 # %% ../../nbs/jobs/38_backfill.ipynb #1788b20d
 EXPORT_STEP = timedelta(days=7)
 
 
 def due_backfill(
-    client: Client, lake: Lake, backfill: Backfill, readable: ReadableSpan
+    client: Client, lake: Lake, resources: Sequence[Resource], backfill: Backfill, readable: ReadableSpan
 ) -> tuple[list[Due], list[str]]:  # windows; notes for a person
     "The windows that a backfill reads."
     due, notes = list[Due](), list[str]()
-    for resource in backfill.chosen():
+    for resource in resources:
         ledger = lake.ledger(resource.name)
         end = min(backfill.end, ledger.edge or readable.until)
         if end < backfill.end:
@@ -84,7 +86,11 @@ def _cut_for_export(client: Client, resource: Resource, stretch: Window) -> list
     due = list[Due]()
     for wide in map(counted, cut(stretch, max(EXPORT_STEP, resource.step))):
         narrow = wide.window.end - wide.window.start <= resource.step
-        due += [wide] if narrow or goes_by_export(client, wide) else map(counted, cut(wide.window, resource.step))
+        due += (
+            [wide]
+            if narrow or by_export(client, resource, wide.rows)
+            else map(counted, cut(wide.window, resource.step))
+        )
     return due
 
 # %% ../../nbs/jobs/38_backfill.ipynb #9f5faab6
@@ -96,8 +102,9 @@ def plan_backfill(
     run: str,
 ) -> Report:  # as `check` returns it
     "Check what must hold, and plan what a backfill reads."
-    planner = partial(due_backfill, client, lake, backfill)
-    return run_checks(client, lake, backfill.chosen(), settings, run, planner)
+    resources = backfill.chosen(load_source(settings.source))
+    planner = partial(due_backfill, client, lake, resources, backfill)
+    return run_checks(client, lake, resources, settings, run, planner)
 
 
 def resume_backfill(
@@ -108,9 +115,10 @@ def resume_backfill(
     report: Report,  # holds the plan of the backfill that was killed
 ) -> Report:  # the same plan, less what can't be read any more
     "Check again for a killed backfill, and keep its plan."
+    resources = backfill.chosen(load_source(settings.source))
 
     def planner(readable: ReadableSpan) -> tuple[list[Due], list[str]]:
-        landed, left, notes = landed_and_left(lake, report, readable)
+        landed, left, notes = landed_and_left(lake, report, readable, resources)
         return [*landed, *left], notes
 
-    return run_checks(client, lake, backfill.chosen(), settings, report.run, planner)
+    return run_checks(client, lake, resources, settings, report.run, planner)

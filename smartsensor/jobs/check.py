@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'Planner', 'CheckStep', 'Report', 'CheckFailed', 'CheckSuites', 'CheckUnreachable',
-           'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'planned', 'sample_page',
-           'run_checks', 'check', 'resume', 'landed_and_left', 'check_run']
+           'CheckUnauthenticated', 'CheckForbidden', 'CheckContract', 'raise_if_failed', 'planned', 'server_time',
+           'sample_page', 'run_checks', 'check', 'resume', 'landed_and_left', 'check_run']
 
 # %% ../../nbs/jobs/37_check.ipynb #157baa41
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 from ..config import Settings
 from ..windows import EPOCH, Window, cut, instant, rfc3339, subtract
 from ..source.errors import ApiError, AuthError, BadRequest, Forbidden
-from ..source.http import Client
-from ..source.resources import RESOURCES, Resource
+from ..source.http import Client, Query, Reply
+from ..source.resources import Resource
 from ..lake.store import NotFound
 from ..lake.layout import manifest_key
 from ..lake.lake import Lake
@@ -166,15 +166,36 @@ def _suites(folder: Path, resources: Sequence[Resource]) -> CheckStep:
     return CheckStep("suites", not wrong, detail, f"Mend or add the file in {folder.absolute()}" if wrong else "")
 
 
-def _reachable(client: Client) -> tuple[CheckStep, datetime]:
+def server_time(
+    client: Client,
+    resources: Sequence[Resource],  # the first is asked for where the API has no health end point
+) -> tuple[datetime, float]:  # UTC, to the second; seconds that the answer took
+    "The server's clock; ApiError, ContractError where the answer has no Date header."
+    if client.probes.health is not None:
+        reply = client.get(client.probes.health, signed=False)
+        return reply.date(), reply.seconds
+    replies: list[Reply] = []
+
+    def ask(query: Query) -> Reply:
+        replies.append(client.ask(query))
+        return replies[-1]
+
+    now = datetime.now(UTC).replace(microsecond=0)
+    next(resources[0].walk(ask, Window(now - timedelta(minutes=1), now), 1), None)
+    return replies[0].date(), replies[0].seconds
+
+
+def _reachable(client: Client, resources: Sequence[Resource]) -> tuple[CheckStep, datetime]:
     "The step, and the server's clock."
-    reply = client.get("/health", signed=False)
-    detail = f"{client.settings.base_url} answers in {reply.seconds * 1000:.0f} ms"
-    return CheckStep("reachable", True, detail), reply.date()
+    now, seconds = server_time(client, resources)
+    return CheckStep("reachable", True, f"{client.settings.base_url} answers in {seconds * 1000:.0f} ms"), now
 
 
 def _permitted(client: Client, me: Mapping[str, Any]) -> list[CheckStep]:
-    "The two steps that /me answers."
+    "The two steps that the identity end point answers; where there is none, an answer to a signed request is all there is."
+    if client.probes.identity is None:
+        unknown = "not declared by the source: reading shows it"
+        return [CheckStep("authenticated", True, unknown), CheckStep("permitted", True, unknown)]
     scopes = me.get("scopes", me.get("scope", []))
     granted = set(scopes.split() if isinstance(scopes, str) else map(str, scopes if isinstance(scopes, list) else []))
     missing = sorted(set(client.settings.scope.split()) - granted)
@@ -192,21 +213,19 @@ def sample_page(
     rows: int,  # at most
 ) -> tuple[int, tuple[str, ...]]:  # rows received, differences from the declaration
     "Decode one page of recent rows."
-    recent = {}
+    window = Window(EPOCH, EPOCH + timedelta(days=1))  # a snapshot has no time filter
     if resource.mode == "incremental":
-        end = client.get("/health", signed=False).date()
-        recent = resource.filters(Window(end - resource.step, end))
-    reply = client.get(resource.path, resource.paging.params(None, rows) | recent)
-    any_window = Window(EPOCH, EPOCH + timedelta(days=1))  # not sent: the reply is here already
-    page = next(iter(resource.walk(lambda params: reply, any_window, rows)))
-    return page.rows, page.drift
+        end, _ = server_time(client, [resource])
+        window = Window(end - resource.step, end)
+    page = next(resource.walk(client.ask, window, rows), None)
+    return (page.rows, page.drift) if page else (0, ())
 
 
 def _schema(client: Client, resources: Sequence[Resource]) -> tuple[CheckStep, dict[str, tuple[str, ...]]]:
     "The step, and the drift of each resource that has some."
     drift = {resource.name: changes for resource in resources if (changes := sample_page(client, resource, 1)[1])}
     found = "; ".join(f"{name}: {', '.join(changes)}" for name, changes in drift.items())
-    advice = "Declare what is new in nbs/source/10_resources.ipynb" if drift else ""
+    advice = "Declare what is new in the source" if drift else ""
     return CheckStep("schema", True, found or f"{len(resources)} resources as declared", advice), drift
 
 # %% ../../nbs/jobs/37_check.ipynb #3a8a5128
@@ -215,7 +234,7 @@ _ADVICE: Mapping[str, str] = {
     "unreachable": "Check SMARTSENSOR_API_URL and the network, then run again: nothing was read",
     "unauthenticated": "Check SMARTSENSOR_CLIENT_ID and SMARTSENSOR_CLIENT_SECRET, or the secret they come from",
     "forbidden": "Ask the API's owner for the scope that the message names",
-    "contract": "The API's answers differ from what is declared in nbs/source/10_resources.ipynb: compare them by `smartsensor discover`",
+    "contract": "The API's answers differ from what is declared in the source: compare them by `smartsensor discover`",
 }
 
 
@@ -246,19 +265,20 @@ def run_checks(
     if not steps[0].ok:
         return _stopped(run, "suites", steps)
     try:
-        step, server_time = _reachable(client)
+        step, server_clock = _reachable(client, resources)
         steps.append(step)
-        me = client.get("/me").json()
+        me = client.get(client.probes.identity).json() if client.probes.identity else {}
         steps += _permitted(client, me)
         if not steps[-1].ok:
             return _stopped(run, "forbidden", steps)
         step, drift = _schema(client, resources)
         steps.append(step)
-        until = (server_time - settings.settling).replace(microsecond=0)
+        until = (server_clock - settings.settling).replace(microsecond=0)
         due, notes = _within_retention(planner, ReadableSpan(until, earliest_of(me)))
     except ApiError as error:
         return _failed(run, steps, error)
-    (requests, seconds), size = cost(client, due), raw_bytes(lake, due)
+    declared = {resource.name: resource for resource in resources}
+    (requests, seconds), size = cost(client, due, declared), raw_bytes(lake, due)
     rows, raw = sum(item.rows or 0 for item in due), f", {size / 1e6:,.1f} MB of raw" if size is not None else ""
     detail = (
         f"{len(due)} windows, {rows:,} rows, {requests} requests, at least {seconds:.0f} s under the rate limit{raw}"
@@ -317,28 +337,29 @@ def _plan_resumed(
     report: Report,
     readable: ReadableSpan,
 ) -> tuple[list[Due], list[str]]:
-    landed, left, old_notes = landed_and_left(lake, report, readable)
-    left = [due for due in left if RESOURCES[due.resource].mode == "incremental"]
+    landed, left, old_notes = landed_and_left(lake, report, readable, resources)
+    declared = {resource.name: resource for resource in resources}
+    left = [due for due in left if declared[due.resource].mode == "incremental"]
     due, notes = plan_run(client, lake, resources, settings, start, readable)
-    new = [part for window in due for part in _not_planned(client, window, landed, left)]
+    new = [part for window in due for part in _not_planned(client, declared[window.resource], window, landed, left)]
     return [*landed, *left, *new], list(dict.fromkeys([*old_notes, *notes]))
 
 
 def landed_and_left(
-    lake: Lake, report: Report, readable: ReadableSpan
+    lake: Lake, report: Report, readable: ReadableSpan, resources: Sequence[Resource]
 ) -> tuple[list[Due], list[Due], list[str]]:  # landed; not landed and readable; a note for what can't be read any more
     "Split a plan into landed windows and the others."
     landed = [due for due in report.due if lake.exists(manifest_key(due.resource, report.run, due.window))]
     unread = [(due, clip([due.window], readable.earliest)) for due in report.due if due not in landed]
+    declared = {resource.name: resource for resource in resources}
     notes = [
-        note for due, (_, lost) in unread for note in unreadable_notes(RESOURCES[due.resource], lost, readable.earliest)
+        note for due, (_, lost) in unread for note in unreadable_notes(declared[due.resource], lost, readable.earliest)
     ]
     return landed, [replace(due, window=window) for due, (kept, _) in unread for window in kept], notes
 
 # %% ../../nbs/jobs/37_check.ipynb #ece7981e
-def _not_planned(client: Client, due: Due, landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
+def _not_planned(client: Client, resource: Resource, due: Due, landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
     "The part of a due window that the old plan does not cover, in windows that this run has not landed."
-    resource = RESOURCES[due.resource]
     landed_windows = [item.window for item in landed if item.resource == due.resource]
     if resource.mode == "snapshot":
         return [] if due.window in landed_windows else [due]

@@ -22,8 +22,8 @@ from ..config import ConfigError
 from ..windows import Window, instant
 from ..source.errors import BadRequest, ContractError
 from ..source.http import Client
-from ..source.paging import CursorPaging
-from ..source.resources import FLAG, INSTANT, REAL, RESOURCES, TEXT, WHOLE
+from ..source.resources import FLAG, INSTANT, REAL, TEXT, WHOLE
+from ..source.sources import current_source
 from .check import sample_page
 
 # %% ../../nbs/jobs/40_discover.ipynb #b3c3668c
@@ -34,7 +34,9 @@ def discover(
 ) -> str:  # the declared columns and their drift, or a declaration as Python, with comments on open decisions
     "Compare up to 100 rows with the declaration, or draft one from up to 1,000."
     path = _path_below(client.settings.base_url, path)
-    declared = next((resource for resource in RESOURCES.values() if path in (resource.path, f"/{resource.name}")), None)
+    declared = next(
+        (resource for resource in current_source().collections if path in (resource.path, f"/{resource.name}")), None
+    )
     if declared is None or draft:
         return _draft(client, path)
     rows, drift = sample_page(client, declared, 100)
@@ -68,7 +70,7 @@ class Sample:
 def _sample(client: Client, path: str) -> Sample | str:  # str: why there is none
     rows, rows_key, cursor, has_cursor = list[dict[str, Any]](), "", None, False
     for _ in range(SAMPLE_REQUESTS):
-        body = _body(client, path, CursorPaging().params(cursor, SAMPLE_ROWS))
+        body = _body(client, path, {"limit": str(SAMPLE_ROWS)} | ({"cursor": cursor} if cursor else {}))
         values = {"": body} if isinstance(body, list) else dict(body) if isinstance(body, dict) else {}
         lists = [name for name, value in values.items() if _is_rows(value)]
         if not lists:
@@ -213,10 +215,8 @@ def _options(client: Client, path: str, field: str | None, schema: pa.Schema, sa
     options = [f'"{"incremental" if field else "snapshot"}"', f"version={version!r}"]
     options += [f"incremental_field={field!r}"] if field else []
     options += [f"event_field={events[0]!r}"] if field and events else []
-    options += [] if _counts(client, path) else ["count=False"]
-    return options + (
-        [f"paging=CursorPaging(rows={sample.rows_key!r})"] if sample.rows_key not in ("data", None) else []
-    )
+    options += ["count=CountEndpoint()"] if _counts(client, path) else []
+    return options + ([f"rows={sample.rows_key or ''!r}"] if sample.rows_key != "data" else [])
 
 
 def _counts(client: Client, path: str) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 
 from ..source.budget import RateBudget, share_rate
 from ..source.http import Client
-from ..source.resources import RESOURCES, Resource
+from ..source.resources import Resource
+from ..source.sources import current_source
 from ..source.exports import sweep
 from ..lake.store import Conflict
 from ..lake.layout import Manifest
@@ -40,7 +41,7 @@ class Extraction:
         "By resource: windows, declared, received, parts, bytes, pages, requests, drift."
         return [
             _totals(name, manifests)
-            for name in RESOURCES
+            for name in dict.fromkeys(manifest.resource for manifest in self.manifests)
             if (manifests := [manifest for manifest in self.manifests if manifest.resource == name])
         ]
 
@@ -68,11 +69,12 @@ def extract_all(
     run: str,
     threads: int,  # windows or shards that are read at the same time: by this process, or by each Spark task
     on_rows: Callable[[str, int], None] = lambda resource, rows: None,  # called for each page: resource, its rows
-    resources: Mapping[str, Resource] = RESOURCES,
+    resources: Mapping[str, Resource] | None = None,  # None: of the source that SMARTSENSOR_SOURCE names
     session: Any = None,  # a SparkSession, whose executors read; None: threads of this process
 ) -> Extraction:  # raises the first failure after closing the landed windows
     "Land all windows that are due, and close them in the ledger."
     began, context = time.monotonic(), ExtractionContext(on_rows)
+    resources = current_source().resources if resources is None else resources
     if "exports.write" in client.settings.scope.split():
         sweep(make_exporter(client, lake, context))
     shared = client.budget if isinstance(client.budget, RateBudget) else None

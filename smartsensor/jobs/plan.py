@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RETENTION_MARGIN', 'SAMPLE_ROWS', 'REOPEN', 'COUNTS', 'EXPORT_FILE_ROWS', 'EXPORT_REQUESTS', 'Due', 'ReadableSpan',
            'earliest_of', 'clip', 'unreadable_notes', 'ledger_versions', 'overlap', 'newest_readings', 'landed_rows',
-           'microseconds', 'present_rows', 'late_windows', 'due_windows', 'plan_run', 'by_export', 'goes_by_export',
-           'cost', 'bytes_per_row', 'raw_bytes']
+           'microseconds', 'present_rows', 'late_windows', 'due_windows', 'plan_run', 'by_export', 'cost',
+           'bytes_per_row', 'raw_bytes']
 
 # %% ../../nbs/jobs/35_plan.ipynb #5678013e
 import math
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ..config import Settings
 from ..windows import EPOCH, Window, cut, instant, merge, rfc3339, subtract
 from ..source.http import Client
-from ..source.resources import RESOURCES, Resource
+from ..source.resources import Resource
 from ..lake.ledger import Evidence, Ledger, plan_windows
 from ..lake.lake import Lake
 
@@ -269,21 +269,19 @@ def by_export(
     return allowed and rows is not None and resource.export is not None and rows >= resource.export
 
 
-def goes_by_export(client: Client, due: Due) -> bool:
-    "Whether a due window is read by export."
-    return by_export(client, RESOURCES[due.resource], due.rows)
-
-
 def cost(
     client: Client,
     due: Sequence[Due],
+    resources: Mapping[str, Resource],
 ) -> tuple[int, float]:  # requests, seconds under the rate limit
     "Estimate what reading these windows costs: pages or exports, and one count each."
     settings, requests = client.settings, 0
     for item in due:
         rows = item.rows or 0
-        pages = max(math.ceil(rows / settings.page_limit), 1)
-        requests += EXPORT_REQUESTS + rows // EXPORT_FILE_ROWS if goes_by_export(client, item) else pages
+        resource = resources[item.resource]
+        pages = max(math.ceil(rows / min(settings.page_limit, resource.limit or settings.page_limit)), 1)
+        exported = by_export(client, resource, item.rows)
+        requests += EXPORT_REQUESTS + rows // EXPORT_FILE_ROWS if exported else pages
         requests += item.rows is not None
     return requests, requests / settings.rate_per_s if settings.rate_per_s else 0.0
 

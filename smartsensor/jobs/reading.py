@@ -36,7 +36,8 @@ from pyiceberg.types import DateType, IntegerType, LongType, StringType, Timesta
 from pyparsing import ParseException
 
 from ..windows import rfc3339
-from ..source.resources import RESOURCES, Resource
+from ..source.resources import Resource
+from ..source.sources import current_source
 from ..lake.store import LakeError, NotFound
 from ..lake.bucket import s3_filesystem
 from ..lake.lake import Lake
@@ -358,9 +359,10 @@ def diff(
 ) -> Diff:  # NotFound where a version is not kept
     "Compare two versions of qualified."
     name = _name(resource)
-    if name not in RESOURCES and not isinstance(resource, Resource):
+    declared = current_source().resources
+    if name not in declared and not isinstance(resource, Resource):
         raise QueryError(f"the key of {name} is not known: hand over its declaration, not its name")
-    key = (resource if isinstance(resource, Resource) else RESOURCES[name]).key
+    key = (resource if isinstance(resource, Resource) else declared[name]).key
     table = find_table(lake_at(lake), QUALIFIED, name)
     listed = _listed(table, QUALIFIED, name)
     older, newer = listed.pick(a), listed.pick(b)

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from ..source.errors import ApiError, redact
 from ..source.cassette import Player, replaying
-from ..source.resources import RESOURCES, Resource
+from ..source.resources import Resource
+from ..source.sources import current_source
 from ..lake.store import LakeError, NotFound
 from ..lake.layout import Manifest, Part
 from ..lake.lake import Lake
@@ -43,20 +44,21 @@ def replay(
     run: str,  # a recorded one
     into: Lake,  # takes the rows; must hold nothing of this run
     threads: int = 1,  # windows at the same time
-    resources: Mapping[str, Resource] = RESOURCES,  # today's declarations
+    resources: Mapping[str, Resource] | None = None,  # today's declarations; None: of SMARTSENSOR_SOURCE
 ) -> tuple[Replayed, ...]:  # NotFound where nothing was recorded
     "Land the windows of a run again from their cassettes, and compare the files with the recorded run's."
+    declared = current_source().resources if resources is None else resources
     recorded = {key.split("/")[3] for key in lake.list(f"runs/{run}/cassettes")}
     if not recorded:
         raise NotFound(
             f"run {run} has no cassettes in {lake.root}: set SMARTSENSOR_RECORD=1 before a run that is to be replayed"
         )
-    names = [*resources, *sorted(recorded - set(resources))]
+    names = [*declared, *sorted(recorded - set(declared))]
     keys = [key for name in names for key in lake.list(f"raw/{name}/_manifests/{run}")]
     if any(into.exists(key) for key in keys):
         raise LakeError(f"{into.root} holds windows of run {run} already: replay into an empty lake")
     with ThreadPoolExecutor(threads) as pool:
-        return tuple(pool.map(lambda key: _replay_window(lake, into, lake.manifest(key), resources), keys))
+        return tuple(pool.map(lambda key: _replay_window(lake, into, lake.manifest(key), declared), keys))
 
 # %% ../../nbs/jobs/47_replay.ipynb #331c3b45
 def _replay_window(lake: Lake, into: Lake, recorded: Manifest, resources: Mapping[str, Resource]) -> Replayed:

@@ -18,7 +18,7 @@ import typer
 from rich.table import Table
 
 from ..config import ConfigError, Settings
-from ..source.resources import RESOURCES, choose
+from ..source.sources import current_source
 from ..lake.store import NotFound
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
@@ -112,7 +112,7 @@ def _check_days(lake: Lake, days: float, names: Sequence[str]) -> None:
     if run := unfinished(lake):
         print_notes([f"--days has no effect: run {run} goes on as it was planned"])
         return
-    chosen = [resource.name for resource in choose(list(names)) if resource.mode == "incremental"]
+    chosen = [resource.name for resource in current_source().choose(names) if resource.mode == "incremental"]
     origins = {name: at for name in chosen if (at := lake.ledger(name).origin)}
     since = datetime.now(UTC) - timedelta(days=days)
     later = {name: at for name, at in origins.items() if at > since}
@@ -129,7 +129,7 @@ def _check_days(lake: Lake, days: float, names: Sequence[str]) -> None:
 def _first_line(settings: Settings, lake: Lake) -> str:
     "Whether this is the first run, and from where each resource is read."
     marks = [
-        f"{name} from {at:%Y-%m-%d %H:%M:%S}Z less {RESOURCES[name].lookback / timedelta(minutes=1):g} min"
+        f"{name} from {at:%Y-%m-%d %H:%M:%S}Z less {current_source().resources[name].lookback / timedelta(minutes=1):g} min"
         for name, at in watermarks(lake).items()
         if at
     ]
@@ -158,7 +158,7 @@ def run(
     with command_settings(lake, engine, simulate, **({"HISTORY_DAYS": str(days)} if days else {})) as settings:
         if reset_first:
             reset(settings.lake)
-        choose(resource or [])  # before anything is claimed
+        current_source().choose(resource or [])  # before anything is claimed
         store = Lake(settings.lake)
         if days is not None:
             _check_days(store, days, resource or ())
@@ -183,7 +183,7 @@ PlannedOption = Annotated[
 
 def execute_job(job: str, settings: Settings, resource: list[str] | None, run: str | None) -> None:
     "Execute one job notebook; JobFailed when a cell of it failed."
-    choose(resource or [])
+    current_source().choose(resource or [])
     lake, name = Lake(settings.lake), run or new_run_id(datetime.now(UTC))
     with PageWriter(lake) as pages:
         parameters = {"run_id": name, "resources": resource or []}

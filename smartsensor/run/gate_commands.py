@@ -17,7 +17,7 @@ import typer
 
 from ..config import ConfigError, Settings
 from ..windows import merge
-from ..source.resources import RESOURCES, choose
+from ..source.sources import current_source
 from ..lake.store import NotFound
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
@@ -46,7 +46,7 @@ held_commands = typer.Typer(
 
 # %% ../../nbs/run/85_gate_commands.ipynb #afb5f45b
 def _all_held(lake: Lake, resources: Sequence[str] = ()) -> list[HeldWindow]:
-    return [one for declared in choose(list(resources)) for one in held_windows(lake, declared.name)]
+    return [one for declared in current_source().choose(resources) for one in held_windows(lake, declared.name)]
 
 
 def find_held(lake: Lake, window: str, resources: Sequence[str] = ()) -> list[HeldWindow]:
@@ -131,7 +131,9 @@ def record_decisions(
     "Record a decision about each window; nothing is recorded where one of them is not held."
     found = {one.manifest: one for window in windows for one in find_held(lake, window, resources)}
     names = dict.fromkeys(one.resource for one in found.values())
-    if action == "reread" and (whole := [name for name in names if RESOURCES[name].mode == "snapshot"]):
+    if action == "reread" and (
+        whole := [name for name in names if current_source().resources[name].mode == "snapshot"]
+    ):
         raise ConfigError(f"{', '.join(whole)}: each run lists all of it anew: `smartsensor run` reads it again")
     made, now = list[Decision](), datetime.now(UTC)
     for name in names:

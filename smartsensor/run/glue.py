@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError, load_settings
-from ..source.resources import RESOURCES
+from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..jobs.decisions import held_hours, held_windows
@@ -201,7 +201,9 @@ def _promotion_metrics(lake: Lake, promotions: Sequence[Mapping[str, Any]], now:
         "held_hours": round(held_hours(held, now), 2),
     }
     names = [promotion["resource"] for promotion in promotions]
-    watermarks = [lake.ledger(name).watermark for name in names if RESOURCES[name].mode == "incremental"]
+    watermarks = [
+        lake.ledger(name).watermark for name in names if current_source().resources[name].mode == "incremental"
+    ]
     if oldest := min(filter(None, watermarks), default=None):
         metrics["watermark_lag_min"] = round((now - oldest).total_seconds() / 60, 1)
     return metrics

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import Settings
 from ..source.errors import redact
-from ..source.resources import choose
+from ..source.sources import current_source
 from ..lake.store import NotFound
 from ..lake.layout import manifest_key, new_run_id
 from ..lake.lake import Lake
@@ -43,7 +43,7 @@ class RunRequest:
     @classmethod
     def of(cls, settings: Settings, resources: Sequence[str], start: datetime | None = None) -> "RunRequest":
         "ConfigError names a resource that is not declared."
-        names = tuple(resource.name for resource in choose(list(resources)))
+        names = tuple(resource.name for resource in current_source().choose(resources))
         return cls(names, start.isoformat() if start else None, settings.history.total_seconds(), source_of(settings))
 
     @classmethod
@@ -215,7 +215,7 @@ def watermarks(
     resources: Sequence[str] = (),  # names; () for all
 ) -> dict[str, datetime | None]:  # by name, of those that are read incrementally; None: nothing was read yet
     "Up to where each resource has been read without a gap."
-    chosen = [resource.name for resource in choose(list(resources)) if resource.mode == "incremental"]
+    chosen = [resource.name for resource in current_source().choose(resources) if resource.mode == "incremental"]
     return {name: lake.ledger(name).watermark for name in chosen}
 
 
@@ -255,7 +255,7 @@ def refresh(
     held_hours: float = HELD_HOURS,  # after which a held window is overdue
 ) -> None:
     "Make the index of the quality site anew: ages, what is held, and what was decided."
-    names, now = [resource.name for resource in choose([])], datetime.now(UTC)
+    names, now = [resource.name for resource in current_source().choose()], datetime.now(UTC)
     held = [
         {**asdict(one), "span": str(one.span), "overdue": one.hours(now) > held_hours}
         for name in names
@@ -270,7 +270,7 @@ def complete_up_to(
     lake: Lake,
 ) -> dict[str, datetime | None]:  # by resource, UTC; None: nothing was read yet
     "Up to when all of each resource has been read."
-    return {resource.name: lake.ledger(resource.name).watermark for resource in choose([])}
+    return {resource.name: lake.ledger(resource.name).watermark for resource in current_source().choose()}
 
 # %% ../../nbs/run/77_pipeline.ipynb #826ddd0a
 def _begin(lake: Lake, run: str, asked: RunRequest) -> None:

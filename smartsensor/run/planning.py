@@ -18,15 +18,15 @@ from rich.table import Table
 
 from ..config import ConfigError, Settings
 from ..windows import instant
-from ..source.http import Client, connect
-from ..source.resources import choose
+from ..source.http import Client
+from ..source.sources import connect, current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..jobs.backfill import Backfill, plan_backfill, resume_backfill
 from ..jobs.capacity import capacity, rows_of_a_day
 from ..jobs.check import Report, check, raise_if_failed
 from ..jobs.lateness import describe_lateness, measure_lateness
-from ..jobs.plan import goes_by_export
+from ..jobs.plan import by_export
 from .claims import refuse_busy
 from .pipeline import Outcome, open_backfills, run_backfill, source_of
 from .terminal import new_table, number, out, print_line, print_notes
@@ -65,7 +65,7 @@ def _print_plan(report: Report, client: Client) -> None:
     size = "size not known yet: nothing has landed"
     if report.bytes is not None:
         size = f"{report.bytes / 1e6:,.1f} MB of raw"
-    exports = sum(goes_by_export(client, due) for due in report.due)
+    exports = sum(by_export(client, current_source().resources[due.resource], due.rows) for due in report.due)
     ways = f"{exports} windows by export, the rest by pages" if exports else "by pages"
     print_line(
         f"{len(report.due)} windows, {_rows(report):,} rows, {report.requests:,} requests ({ways}), "
@@ -120,7 +120,7 @@ def plan(
 ) -> None:
     """Say what a run would read now, what schedules cost, how late rows are, and which lookback would do. Reads and changes nothing else."""
     with command_settings(lake, simulate=simulate) as settings:
-        store, client, resources = Lake(settings.lake), connect(settings), choose(resource or [])
+        store, client, resources = Lake(settings.lake), connect(settings), current_source().choose(resource or [])
         report = check(client, store, resources, settings, new_run_id(datetime.now(UTC)))
         raise_if_failed(report)
         _print_plan(report, client)
@@ -253,7 +253,7 @@ def read_stretch(
         _close_empty(store, report, resumed)
         return None
     _write_plan(store, report, chosen, source, resumed)
-    names = [declared.name for declared in chosen.chosen()]
+    names = [declared.name for declared in chosen.chosen(current_source())]
     outcome = run_backfill(settings, job_notebooks(), run, names, resumed)
     show(outcome)
     if outcome.code == 0:

@@ -24,7 +24,8 @@ from matplotlib.ticker import LogLocator
 
 from ..windows import EPOCH, Window
 from ..source.http import Attempt
-from ..source.resources import RESOURCES, Resource
+from ..source.resources import Resource
+from ..source.sources import current_source
 from ..lake.ledger import Ledger
 from ..lake.layout import Manifest
 from ..lake.lake import Lake
@@ -122,9 +123,11 @@ PANELS = 6  # at most, of the resources with the most rows
 def plot_landed(
     lake: Lake,
     manifests: Sequence[Manifest],
-    resources: Mapping[str, Resource] = RESOURCES,  # by name; ValueError where one that landed is not among them
+    resources: Mapping[str, Resource]
+    | None = None,  # by name, None: of SMARTSENSOR_SOURCE; ValueError where one that landed is not among them
 ) -> Figure:  # a panel for each resource that declares an event or incremental field; a sentence where none has rows
     "Rows that landed, by the hour (UTC) of their event time, else of their incremental field."
+    resources = current_source().resources if resources is None else resources
     names = list(dict.fromkeys(manifest.resource for manifest in manifests))
     if undeclared := [name for name in names if name not in resources]:
         raise ValueError(

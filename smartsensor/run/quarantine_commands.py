@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from ..config import Settings
-from ..source.resources import RESOURCES, Resource, choose
+from ..source.resources import Resource
+from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..quality.gate import Gate
@@ -61,7 +62,9 @@ def quarantine_list(resource: ResourceArguments = None, lake: LakeOption = None)
     """Rows that wait, by resource and reason, with the runs that landed the oldest and the newest."""
     opened = open_lake(lake)
     with _engine(opened) as engine:
-        found = [one for declared in choose(resource or []) for one in waiting(opened, declared, engine)]
+        found = [
+            one for declared in current_source().choose(resource or []) for one in waiting(opened, declared, engine)
+        ]
     out.print(waiting_table(found) if found else "No rows wait in quarantine.")
 
 
@@ -77,7 +80,7 @@ def quarantine_show(
     lake: LakeOption = None,
 ) -> None:
     """Rows that wait, the newest first, each as a line of JSON with its reasons, its run and its window."""
-    opened, (declared,) = open_lake(lake), choose([resource])
+    opened, (declared,) = open_lake(lake), current_source().choose([resource])
     with _engine(opened) as engine:
         rows = waiting_rows(opened, declared, engine, reason, limit)
     for row in rows:
@@ -110,8 +113,8 @@ def quarantine_replay(
     simulate: SimulateOption = False,
 ) -> None:
     """Judge rows that wait by today's rules, publish those that pass, and mark them as done."""
-    chosen = choose(resource or [])
-    listings = [one.name for one in chosen if RESOURCES[one.name].mode == "snapshot"]
+    chosen = current_source().choose(resource or [])
+    listings = [one.name for one in chosen if current_source().resources[one.name].mode == "snapshot"]
     if resource and listings:
         print_line(f"{', '.join(listings)}: not replayed: each run lists all of it, and publishes what passes then")
     with command_settings(lake, engine, simulate) as settings:

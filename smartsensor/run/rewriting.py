@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from ..config import PREFIX
-from ..source.resources import RESOURCES, choose
+from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..lake.store import LakeError
@@ -53,8 +53,8 @@ PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be mer
 # %% ../../nbs/run/87_rewriting.ipynb #72cbcc5a
 def _to_convert(lake: Lake, names: list[str] | None) -> list[str]:
     "The resources that are to be converted; LakeError for one that nobody declares."
-    wanted = [one.name for one in choose(names)] if names else former_resources(lake)
-    unknown = [name for name in wanted if name not in RESOURCES]
+    wanted = [one.name for one in current_source().choose(names)] if names else former_resources(lake)
+    unknown = [name for name in wanted if name not in current_source().resources]
     if unknown:
         raise LakeError(
             f"{', '.join(unknown)}: published in this lake, and not declared any more. Declare it, or name those that are to be converted"
@@ -73,7 +73,7 @@ def convert(
         for scope in ("run", "backfill"):
             held.enter_context(hold_claim(opened, claim(opened, run, scope)))
         names, used = _to_convert(opened, resource), held.enter_context(_engine(engine))
-        for one in [convert_resource(opened, RESOURCES[name], used, run) for name in names]:
+        for one in [convert_resource(opened, current_source().resources[name], used, run) for name in names]:
             what = "converted; rows are equal" if one.done else "converted before"
             table.add_row(one.resource, str(one.version), number(one.rows), number(one.quarantined), what)
         out.print(table if names else "Nothing of the former layout is here.")
@@ -97,7 +97,9 @@ def compact(
 ) -> None:
     """Merge small files of qualified and quarantine into large, sorted ones; rows and older versions stay as they are."""
     opened, run = open_lake(lake), new_run_id(datetime.now(UTC), "compact-")
-    chosen = [(zone, declared) for declared in choose(resource or []) for zone in (QUALIFIED, QUARANTINE)]
+    chosen = [
+        (zone, declared) for declared in current_source().choose(resource or []) for zone in (QUALIFIED, QUARANTINE)
+    ]
     columns = (
         ("table", "partition", "files", "bytes") if plan else ("table", "files", "become", "rows", "bytes", "version")
     )

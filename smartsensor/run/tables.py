@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ..source.resources import choose
+from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.catalogs import QUALIFIED
 from ..lake.tables import rollback as publish_again
@@ -40,7 +40,7 @@ def versions(
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Of its quarantine table.")] = False,
 ) -> None:
     """The versions of a published table that can be read, oldest first; times in UTC."""
-    listed = list_versions(choose([resource])[0].name, open_lake(lake), quarantine)
+    listed = list_versions(current_source().choose([resource])[0].name, open_lake(lake), quarantine)
     columns = ("version", "committed", "run", "rows", "files", "new", "updated", "held windows", "note")
     table = new_table("", columns, left=("committed", "run", "note"))
     for version in listed:
@@ -86,7 +86,7 @@ def diff(
     lake: LakeOption = None,
 ) -> None:
     """Keys that were added, changed and removed from version A to version B; reads only files that one of them has."""
-    print_diff(compare(choose([resource])[0], a, b, open_lake(lake)))
+    print_diff(compare(current_source().choose([resource])[0], a, b, open_lake(lake)))
 
 # %% ../../nbs/run/90_tables.ipynb #1faf6d84
 @tables_commands.command()
@@ -97,7 +97,7 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, nothing is touched.")] = False,
 ) -> None:
     """Publish an older version of a table again, as a new version; shows what would change only, without --yes."""
-    declared, opened = choose([resource])[0], open_lake(lake)
+    declared, opened = current_source().choose([resource])[0], open_lake(lake)
     listed = list_versions(declared, opened)
     target, newest = listed.pick(version), listed.newest
     if target.number == newest.number:

@@ -19,8 +19,7 @@ from rich.table import Table
 
 from ..source.export_jobs import Exporter, open_exports
 from ..source.exports import cancel, sweep
-from ..source.http import connect
-from ..source.resources import choose
+from ..source.sources import connect, current_source
 from ..lake.layout import new_run_id
 from ..lake.lake import Lake
 from ..lake.vacuum import Retention, Vacuum, plan_vacuum, vacuum as remove
@@ -88,7 +87,7 @@ def ledger_show(resource: ResourceArguments = None, lake: LakeOption = None) -> 
     opened = open_lake(lake)
     columns = ("resource", "version", "run", "origin", "watermark", "gaps", "windows added", "rows added")
     table = new_table("", columns, left=("resource", "run"))
-    for declared in choose(resource or []):
+    for declared in current_source().choose(resource or []):
         ledger = opened.ledger(declared.name)
         marks = [f"{at:%Y-%m-%d %H:%M:%S}" if at else "–" for at in (ledger.origin, ledger.watermark)]
         rows = number(sum(evidence.received for evidence in ledger.added))
@@ -101,7 +100,11 @@ def ledger_show(resource: ResourceArguments = None, lake: LakeOption = None) -> 
 def ledger_gaps(resource: ResourceArguments = None, lake: LakeOption = None) -> None:
     """Stretches that nothing covers; the next run reads them. Ends with 5 when there are any."""
     opened = open_lake(lake)
-    gaps = [(declared.name, gap) for declared in choose(resource or []) for gap in opened.ledger(declared.name).gaps()]
+    gaps = [
+        (declared.name, gap)
+        for declared in current_source().choose(resource or [])
+        for gap in opened.ledger(declared.name).gaps()
+    ]
     for name, gap in gaps:
         print_line(f"{name:18} {gap}")
     print_line(f"{len(gaps)} gaps")
@@ -112,7 +115,7 @@ def ledger_gaps(resource: ResourceArguments = None, lake: LakeOption = None) -> 
 def ledger_verify(resource: ResourceArguments = None, lake: LakeOption = None) -> None:
     """Count and hash raw again and compare it with manifests and ledger. Ends with 5 where they differ."""
     opened, total = open_lake(lake), 0
-    for declared in choose(resource or []):
+    for declared in current_source().choose(resource or []):
         differences = verify(opened, declared.name)
         total += len(differences)
         print_line(f"{declared.name:18} {f'{len(differences)} differences' if differences else 'agrees'}")

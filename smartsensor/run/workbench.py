@@ -18,8 +18,7 @@ import typer
 from jupyter_core.paths import jupyter_data_dir
 
 from ..config import ConfigError, as_env
-from ..source.http import connect
-from ..source.resources import RESOURCES
+from ..source.sources import connect, current_source
 from ..lake.store import NotFound
 from ..jobs.discover import discover as describe_endpoint
 from .pipeline import refresh
@@ -41,7 +40,7 @@ def discover(
     """Read a few rows of an endpoint: columns, types, drift against the declaration, or a draft of one."""
     with command_settings(simulate=simulate) as settings:
         client = connect(settings)
-        for endpoint in path or [resource.path for resource in RESOURCES.values()]:
+        for endpoint in path or [resource.path for resource in current_source().collections]:
             print_line(describe_endpoint(client, endpoint, draft))
 
 # %% ../../nbs/run/89_workbench.ipynb #cc13c09e

@@ -23,7 +23,6 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from .errors import ContractError
-from .paging import CursorPaging
 from .decode import EXTRA, decode
 from .resources import Resource
 from .export_jobs import ExportRequest
@@ -61,8 +60,7 @@ OpenFile = Callable[[], Any]  # opens the file from its start, as bytes
 
 def _decode_objects(objects: Iterable[bytes], schema: pa.Schema) -> Rows:
     "Decode JSON objects as the rows of a page."
-    body = b'{"data":[%b],"pagination":{"next_cursor":null,"has_more":false}}' % b",".join(objects)
-    page = decode(body, schema, CursorPaging())
+    page = decode(b"[%b]" % b",".join(objects), schema, rows="")
     return page.batch, page.drift
 
 

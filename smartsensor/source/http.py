@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BASE_S', 'CAP_S', 'MAX_BODY', 'P', 'Reply', 'error_of', 'retry_after_s', 'backoff_s', 'Attempt', 'RequestLog',
-           'ReplyRecorder', 'Listing', 'HttpSession', 'Client', 'send', 'connect']
+           'ReplyRecorder', 'Query', 'Listing', 'Probes', 'HttpSession', 'Client', 'same_origin', 'send']
 
-# %% ../../nbs/source/05_http.ipynb #e000915d
+# %% ../../nbs/source/05_http.ipynb #6a51aef8
 import copy
 import json
 import random
@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from ..config import ApiSettings
-from ..config import Settings
 from ..windows import Window
 from smartsensor.source.errors import (
     ApiError,
@@ -38,9 +37,9 @@ from smartsensor.source.errors import (
     TransportFault,
 )
 from .auth import ClientCredentials, TokenError
-from .budget import Budget, RateBudget
+from .budget import Budget
 
-# %% ../../nbs/source/05_http.ipynb #756ec51c
+# %% ../../nbs/source/05_http.ipynb #7cbeadab
 @dataclass(frozen=True)
 class Reply:
     """A whole reply."""
@@ -51,6 +50,7 @@ class Reply:
     seconds: float  # from the first attempt to the last byte, waits included
     attempts: int  # 1 when the first worked
     request_id: str | None
+    url: str = ""  # that was asked, without its query, which may hold a key
 
     def json(self) -> dict[str, Any]:
         "The body as a JSON object; ContractError where it is none."
@@ -157,7 +157,7 @@ class RequestLog:
         self.limited += attempt.status == 429
         self.failed += attempt.status is None or (attempt.status >= 400 and attempt.status != 429)
 
-# %% ../../nbs/source/05_http.ipynb #e7b9c0e9
+# %% ../../nbs/source/05_http.ipynb #c31aabe8
 MAX_BODY = 64 * 1024 * 1024  # bytes of one reply
 P = TypeVar("P", covariant=True)  # what a listing gives: pages
 
@@ -169,20 +169,38 @@ class ReplyRecorder(Protocol):
         self, request: requests.PreparedRequest, reply: Reply | None, fault: str
     ) -> None: ...  # no reply: the fault's name
 
+# %% ../../nbs/source/05_http.ipynb #bf217e18
+@dataclass(frozen=True)
+class Query:
+    """One request that reads: it is safe to repeat."""
+
+    path: str  # below the base URL
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = None  # the whole address, in place of path and parameters; must be of the API's host
+    post: bool = False  # the parameters go as a JSON body by POST; a dot in a name makes an object
+
+    @property
+    def label(self) -> str:
+        "Its name in messages and in the log."
+        return f"{'POST' if self.post else 'GET'} {self.path}"
+
 
 class Listing(Protocol[P]):
     """What the client asks of a declared collection; `Resource` has it."""
 
-    @property
-    def path(self) -> str: ...  # below the base URL
-    @property
-    def count(self) -> bool: ...  # whether the API declares how many rows a window has
-    def filters(self, window: Window) -> dict[str, str]: ...
-    def walk(
-        self, fetch: Callable[[Mapping[str, str]], Reply], window: Window, limit: int, cursor: str | None
-    ) -> Iterator[P]: ...
+    def walk(self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None) -> Iterator[P]: ...
+    def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None: ...
 
-# %% ../../nbs/source/05_http.ipynb #6e1c6849
+# %% ../../nbs/source/05_http.ipynb #3f3f2d6e
+@dataclass(frozen=True)
+class Probes:
+    """End points that tell how the API is; None: it has none."""
+
+    health: str | None = "/health"  # answers without a token; its Date header is the server's clock
+    identity: str | None = "/me"  # who the client is, its scopes, and where the retention begins
+
+# %% ../../nbs/source/05_http.ipynb #339ec7b3
 class HttpSession:
     """A `requests` session with timeouts: sends a prepared request and returns its whole reply."""
 
@@ -236,9 +254,10 @@ class HttpSession:
                     )
             request_id = response.headers.get("X-Request-Id")
             body, seconds = b"".join(chunks), self._clock() - began
-            return Reply(response.status_code, response.headers, body, seconds, attempt, request_id)
+            url = (prepared.url or "").partition("?")[0]
+            return Reply(response.status_code, response.headers, body, seconds, attempt, request_id, url)
 
-# %% ../../nbs/source/05_http.ipynb #d2a04d71
+# %% ../../nbs/source/05_http.ipynb #0ec0144e
 class Client:
     """Reads one API. May be used by several threads."""
 
@@ -253,7 +272,9 @@ class Client:
         connections: int = 8,  # kept open; as many as threads that read
         record: bool = False,  # extraction keeps every reply on a cassette
         transport: BaseAdapter | None = None,  # what answers; None: the network
+        probes: Probes = Probes(),
     ) -> None:
+        self.probes = probes
         timeouts = (settings.connect_timeout_s, settings.read_timeout_s)
         self.settings, self.log, self.record, self.budget = settings, RequestLog(), record, budget
         self.auth = auth or ClientCredentials(
@@ -274,6 +295,17 @@ class Client:
         auth, url = self.auth if signed else None, self.settings.base_url + path
         return send(self, requests.Request("GET", url, params=dict(params or {}), auth=auth), f"GET {path}")
 
+    def ask(self, query: Query) -> Reply:
+        "One request that reads, with retries; ApiError."
+        url, headers = query.url or self.settings.base_url + query.path, dict(query.headers)
+        if not same_origin(url, self.settings.base_url):
+            raise ContractError(f"{query.label}: the next page is at {urlsplit(url).netloc}: no token is sent there")
+        if query.post:
+            request = requests.Request("POST", url, headers, json=_nested(query.params), auth=self.auth)
+        else:
+            request = requests.Request("GET", url, headers, params={} if query.url else query.params, auth=self.auth)
+        return send(self, request, query.label)
+
     def pages(
         self,
         resource: Listing[P],
@@ -281,18 +313,29 @@ class Client:
         cursor: str | None = None,  # None: from the first page; else go on from here
     ) -> Iterator[P]:  # ApiError, ContractError
         "A listing, page by page; holds one page at a time."
-        return resource.walk(partial(self.get, resource.path), window, self.settings.page_limit, cursor)
+        return resource.walk(self.ask, window, self.settings.page_limit, cursor)
 
     def count(self, resource: Listing[Any], window: Window) -> int | None:
         "How many rows the source declares for a window; None for a resource that is not counted."
-        if not resource.count:
-            return None
-        path = f"{resource.path}/count"
-        reply = self.get(path, resource.filters(window))
-        count = reply.json().get("count")
-        if type(count) is not int or count < 0:
-            raise ContractError(f"GET {path}: {count!r} is no count", reply.status, reply.request_id)
-        return count
+        return resource.declared(self.ask, window)
+
+# %% ../../nbs/source/05_http.ipynb #23241c9f
+def same_origin(url: str, base_url: str) -> bool:
+    "Whether an address is of the API: the same scheme, host and port."
+    one, other = urlsplit(url), urlsplit(base_url)
+    return (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+
+
+def _nested(params: Mapping[str, str | int]) -> dict[str, Any]:
+    "Parameters as a JSON body: `filter.since` becomes an object within an object."
+    body: dict[str, Any] = {}
+    for name, value in params.items():
+        *parents, leaf = name.split(".")
+        node = body
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return body
 
 # %% ../../nbs/source/05_http.ipynb #37ed539c
 def send(
@@ -365,12 +408,3 @@ def _error_detail(error: requests.RequestException) -> str:
     if refused:
         return f"no connection ({refused[1]})"
     return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {str(error)[:200]})")
-
-# %% ../../nbs/source/05_http.ipynb #d88c0191
-def connect(
-    settings: Settings,
-) -> Client:
-    "A client with one budget for all threads."
-    api = settings.api
-    budget = RateBudget(api.rate_per_s, api.burst)
-    return Client(api, budget=budget, connections=settings.threads + 1, record=settings.record)

@@ -26,7 +26,7 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.errors import ApiError, ContractError
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
 RUN = "20261120T100000Z-test"

@@ -32,7 +32,7 @@ from smartsensor.jobs.promote import promote
 from smartsensor.jobs.quarantine_replay import REPLAY_STEPS, replay_quarantine, waiting, waiting_rows
 from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
-from smartsensor.source.resources import ASSETS, MEASUREMENTS
+from smartsensor.source.smartsensor_api import ASSETS, MEASUREMENTS
 
 ENGINES = ["duckdb", pytest.param("spark", marks=pytest.mark.spark)]
 

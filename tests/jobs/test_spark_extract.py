@@ -43,7 +43,7 @@ from smartsensor.source.budget import (
 )
 from smartsensor.source.errors import AuthError
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from smartsensor.source.resources import RESOURCES, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import RESOURCES
 
 TABLES = Path(__file__).resolve().parents[2] / "terraform" / "modules" / "glue" / "tables.json"
 

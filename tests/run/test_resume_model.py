@@ -49,8 +49,8 @@ from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
-from smartsensor.source.http import connect
-from smartsensor.source.resources import RESOURCES
+from smartsensor.source.smartsensor_api import RESOURCES
+from smartsensor.source.sources import connect
 from smartsensor.windows import instant
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -53,7 +53,7 @@ from smartsensor.source.export_jobs import (
 from smartsensor.source.exports import cancel, sweep
 from smartsensor.source.formats import read_rows, sort_rows, split_into_pages
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window, cut
 
 RUN = "20261120T100000Z-test"
