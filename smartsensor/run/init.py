@@ -27,7 +27,7 @@ from .options import packaged
 init_commands = typer.Typer()
 
 # %% ../../nbs/run/91a_init.ipynb #e351fd79
-TEMPLATE = "nbs/new_project"
+TEMPLATE = "nbs/_new_project"
 PLACEHOLDER = "name-of-the-project"
 _MADE = {"__pycache__", ".ipynb_checkpoints"}  # by tools, in a checkout
 

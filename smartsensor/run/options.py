@@ -84,9 +84,11 @@ def job_notebooks() -> Path:
 
 
 def suites() -> Path:
-    "The folder of the suites: SMARTSENSOR_EXPECTATIONS, else the project's own expectations/, else those of smartsensor."
-    named = os.environ.get(f"{PREFIX}EXPECTATIONS", "").strip()
-    return Path(named) if named else _own_or_packaged("expectations")
+    "The folder of the suites: SMARTSENSOR_EXPECTATIONS, else the project's own expectations/, else those of the built-in source."
+    if named := os.environ.get(f"{PREFIX}EXPECTATIONS", "").strip():
+        return Path(named)
+    own_source = os.environ.get(f"{PREFIX}SOURCE", "").strip()
+    return Path.cwd() / "expectations" if own_source else _own_or_packaged("expectations")
 
 # %% ../../nbs/run/82_options.ipynb #06bd8625
 PROJECT_SOURCE = Path("nbs") / "source.ipynb"

@@ -11,11 +11,11 @@ import nbformat
 import pytest
 from fake_api import STATIONS, readings, serve
 from nbclient import NotebookClient
-from smartsensor.source.sources import load_source
 
 import smartsensor
 from smartsensor import Window, connect, load_settings
 from smartsensor.quality.suites import read_suite
+from smartsensor.source.sources import load_source
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs" / "source.ipynb"
