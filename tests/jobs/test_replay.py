@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/47_replay.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/51_replay.ipynb."""
 
 import contextlib
 import io

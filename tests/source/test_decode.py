@@ -1,4 +1,4 @@
-"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/08_decode.ipynb."""
+"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/09_decode.ipynb."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Exports under faults and kills; the states are drawn in nbs/source/11_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
+"""Exports under faults and kills; the states are drawn in nbs/source/15_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
 
 import hashlib
 import json

@@ -1,7 +1,10 @@
 """Processes that can be killed and started again at once: forked from one that has imported everything already."""
 
 import multiprocessing
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["smartsensor.jobs.promote", "duckdb"])
@@ -11,6 +14,48 @@ def started_by_a_living_process() -> bool:
     "Whether the process that started this one is there; with nobody to tell, it ends."
     parent = multiprocessing.parent_process()
     return parent is not None and parent.is_alive()
+
+
+class ChildFailed(Exception):
+    """A process raised an error, or was gone before it had told all."""
+
+
+def _work_and_tell(work: Callable[..., None], told: Any, arguments: tuple[Any, ...]) -> None:
+    try:
+        work(*arguments, lambda said: told.send((said, "")))
+    except BaseException:
+        told.send((None, traceback.format_exc()))
+        raise
+
+
+class Child:
+    """A process whose work gets a function to tell things with; what it raises is raised where it is heard."""
+
+    def __init__(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
+        self.name, (self._told, theirs) = name, CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_work_and_tell, args=(work, theirs, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def hear(self) -> Any:
+        "The next thing that it tells; waits for as long as it lives."
+        try:
+            said, error = self._told.recv()
+        except EOFError:
+            self._process.join()
+            raise ChildFailed(f"{self.name} ended with {self._process.exitcode} before it had told all") from None
+        if error:
+            raise ChildFailed(f"{self.name} failed: {error}")
+        return said
+
+    def check(self) -> None:
+        "ChildFailed when it has ended, though more is expected of it."
+        if self._process.exitcode is not None:
+            self.hear()
+            raise ChildFailed(f"{self.name} ended early")
+
+    def join(self) -> None:
+        self._process.join()
 
 
 @dataclass(frozen=True)

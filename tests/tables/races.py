@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kills import wrong
-from processes import CONTEXT, Scale, started_by_a_living_process
+from processes import CONTEXT, Child, Scale, started_by_a_living_process
 from synthetic import Truth, engine, generation_rows, land, metadata_of, promoted, write_suite
 
 from smartsensor.lake.lake import Lake
@@ -15,11 +15,11 @@ from smartsensor.lake.store import Conflict
 SEED = 5
 
 
-def promote_on(root: Path, number: int, ready: Any, finished: Any, told: Any) -> None:
+def promote_on(root: Path, number: int, finished: Any, tell: Callable[[Any], None]) -> None:
     "Promote whatever has landed until told that no more comes and nothing is due; tell what was published."
     lake, published, conflicts = Lake(str(root)), 0, 0
     with engine() as opened:
-        ready.wait()
+        tell("ready")
         while started_by_a_living_process():
             last = finished.is_set()  # before the promotion: what landed until then is seen by it
             try:
@@ -31,31 +31,32 @@ def promote_on(root: Path, number: int, ready: Any, finished: Any, told: Any) ->
             if last and done.outcome == "nothing new":
                 break
             finished.wait(0.02 if done.outcome == "nothing new" else 0)
-    told.put((published, conflicts))
+    tell((published, conflicts))
 
 
 def race(root: Path, promoters: int, generations: int, tick: Callable[[], None]) -> tuple[int, int, list[str]]:
     "Publications, promotions that gave up, problems."
     write_suite(root / "suites", "readings")
     lake, truth = Lake(str(root)), Truth.empty()
-    ready, finished, told = CONTEXT.Barrier(promoters + 1), CONTEXT.Event(), CONTEXT.Queue()
+    finished = CONTEXT.Event()
     runners = [
-        CONTEXT.Process(target=promote_on, args=(root, 1000 * (1 + one), ready, finished, told), daemon=True)
+        Child(f"promoter {one} of {promoters}", promote_on, root, 1000 * (1 + one), finished)
         for one in range(promoters)
     ]
     for one in runners:
-        one.start()
-    ready.wait(timeout=600)
+        assert one.hear() == "ready"
     for generation in range(1, generations + 1):
         rows = generation_rows(SEED, generation, truth.good)
         truth.add(rows)
-        before, until = metadata_of(root), time.monotonic() + 60
+        before = metadata_of(root)
         land(lake, generation, rows)
-        while metadata_of(root) == before and time.monotonic() < until:  # all promoters go for this window
+        while metadata_of(root) == before:  # all promoters go for this window
+            for one in runners:
+                one.check()
             time.sleep(0.02)
         tick()
     finished.set()
-    found = [told.get(timeout=600) for _ in runners]
+    found = [one.hear() for one in runners]
     for one in runners:
         one.join()
     published = sum(number for number, _ in found)
@@ -64,7 +65,7 @@ def race(root: Path, promoters: int, generations: int, tick: Callable[[], None])
 
 def steps(scale: Scale) -> int:
     "Windows, of both races."
-    return 8 if scale.short else 80
+    return 6 if scale.short else 80
 
 
 def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:

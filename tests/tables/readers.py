@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from processes import CONTEXT, Scale, started_by_a_living_process
+from processes import CONTEXT, Child, Scale, started_by_a_living_process
 from synthetic import (
     MARKERS,
     Truth,
@@ -78,7 +78,7 @@ def _by_pyiceberg(folder: Path) -> Callable[[str], Seen]:
 READERS = {"DuckDB": _by_duckdb, "Polars": _by_polars, "pyiceberg": _by_pyiceberg}
 
 
-def read_on(name: str, root: Path, folder: Path, stop: Any, told: Any) -> None:
+def read_on(name: str, root: Path, folder: Path, stop: Any, tell: Callable[[Any], None]) -> None:
     "Read until told to stop; then tell what was seen, and each error."
     os.nice(10)  # the writer comes first
     os.environ["POLARS_ICEBERG_PLANNER"] = "pyiceberg"
@@ -91,7 +91,7 @@ def read_on(name: str, root: Path, folder: Path, stop: Any, told: Any) -> None:
             except Exception as error:
                 errors.append(f"{name}: {type(error).__name__}: {error}")
         stop.wait(0.2)
-    told.put((name, seen, errors))
+    tell((name, seen, errors))
 
 
 def write_on(root: Path, orders: Any) -> None:
@@ -147,12 +147,8 @@ def watch(folder: Path, publications: int, kill_each: float, seed: int, tick: Ca
     root, began = folder / "lake", time.monotonic()
     write_suite(root / "suites", "readings")
     lake, truth, expected = Lake(str(root)), Truth.empty(), dict[int, tuple[int, int, float]]()
-    stop, told, chance = CONTEXT.Event(), CONTEXT.Queue(), random.Random(seed)
-    readers = [
-        CONTEXT.Process(target=read_on, args=(name, root, folder / name, stop, told), daemon=True) for name in READERS
-    ]
-    for one in readers:
-        one.start()
+    stop, chance = CONTEXT.Event(), random.Random(seed)
+    readers = [Child(name, read_on, name, root, folder / name, stop) for name in READERS]
     writer, usual = Writer(root), 1.0
     for generation in range(1, publications + 1):
         rows = generation_rows(seed, generation, truth.good)
@@ -162,12 +158,14 @@ def watch(folder: Path, publications: int, kill_each: float, seed: int, tick: Ca
         at = time.monotonic()
         doomed = chance.random() < kill_each
         writer.promote(generation, chance.uniform(0, usual) if doomed else None)
+        for one in readers:
+            one.check()
         if not doomed:
             usual = 0.9 * usual + 0.1 * (time.monotonic() - at)
         tick()
     writer.end()
     stop.set()
-    found = [told.get(timeout=120) for _ in readers]
+    found = [one.hear() for one in readers]
     for one in readers:
         one.join()
     problems = [error for _, _, errors in found for error in errors]
