@@ -206,7 +206,8 @@ def load_settings(
     if missing:
         names = ", ".join(PREFIX + name for name in missing)
         raise ConfigError(
-            f"{names}: not set. Set them for your API, or add --simulate to run against the built-in simulator"
+            f"{names}: not set. Set them for your API, in the environment or in the .env of its project (`smartsensor init` begins one), "
+            "or add --simulate to run against the built-in simulator"
         )
     api.setdefault("token_url", f"{api['base_url']}/oauth2/token")
     return Settings(ApiSettings(**api), **_read_variables(env, VARIABLES))

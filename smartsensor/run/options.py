@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from ..config import PREFIX, ConfigError, Settings, load_settings, refuse_unknown
+from ..source.sources import Source, load_source
 from ..lake.layout import ingest_date
 from ..lake.store import LakeError, NotFound
 from ..lake.lake import Lake
@@ -125,9 +126,19 @@ def command_settings(
     if not simulate:
         yield load_settings({**os.environ, **env})
         return
+    _refuse_another_api(load_source(os.environ.get(f"{PREFIX}SOURCE", "").strip()))
     with _simulator() as api:
         outside = {name: value for name, value in os.environ.items() if name != f"{PREFIX}API_SECRET"}
         yield load_settings({**outside, **api, **env})
+
+
+def _refuse_another_api(source: Source) -> None:
+    "The simulator serves the built-in source's collections, and no other."
+    if others := {resource.path for resource in source.collections} - {one.path for one in load_source().collections}:
+        raise ConfigError(
+            f"--simulate serves smartsensor's own API, which has no {', '.join(sorted(others))}: source {source.name} needs another. "
+            "A project of `smartsensor init` has one: python tests/fake_api.py smartsensor …"
+        )
 
 
 @contextlib.contextmanager
