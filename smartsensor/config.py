@@ -154,6 +154,7 @@ OTHER_VARIABLES = (  # read elsewhere
     "FENCE",  # the claim of a running job
     "SIMULATOR_SECRET",  # the simulator's own
     "DEBUG",  # show tracebacks
+    "WHEEL",  # what a project of `smartsensor init` installs
 )
 
 # %% ../nbs/00_config.ipynb #98c097c2
@@ -228,7 +229,8 @@ def _refuse_missing(names: Sequence[str]) -> None:
     if names:
         missing = ", ".join(PREFIX + name for name in names)
         raise ConfigError(
-            f"{missing}: not set. Set them for your API, or add --simulate to run against the built-in simulator"
+            f"{missing}: not set. Set them for your API, in the environment or in the .env of its project (`smartsensor init` begins one), "
+            "or add --simulate to run against the built-in simulator"
         )
 
 

@@ -6,9 +6,11 @@
 __all__ = ['app', 'run_command', 'main']
 
 # %% ../../nbs/run/98_cli.ipynb #eac4d3a8
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +18,7 @@ import typer
 from ..config import ConfigError, debugging
 from .exit_codes import EXIT_CODES, code_of, sentence
 from .terminal import print_error
+from .options import project_variables
 from .commands import pipeline_commands
 from .planning import planning_commands
 from .rewriting import rewriting_commands
@@ -23,6 +26,7 @@ from .gate_commands import gate_commands
 from .quarantine_commands import quarantine_commands
 from .upkeep import upkeep_commands
 from .workbench import workbench_commands
+from .init import init_commands
 from .tables import tables_commands
 from .sql import sql_commands
 
@@ -41,6 +45,7 @@ for commands in (
     planning_commands,
     sql_commands,
     tables_commands,
+    init_commands,
     workbench_commands,
     upkeep_commands,
     rewriting_commands,
@@ -68,6 +73,7 @@ def run_command(
 ) -> int:  # one of EXIT_CODES, or 130 after Ctrl-C
     "Run one command. Whatever it raises becomes one sentence on standard error."
     try:
+        os.environ.update(project_variables(Path.cwd()))
         show_traceback = debugging()
         code = app(args=list(words), prog_name="smartsensor", standalone_mode=False) or 0
     except _USAGE as error:
