@@ -1,9 +1,10 @@
 """Events in the shape of Cognite Data Fusion: `items`, instants as epoch milliseconds, offset and total.
 
-https://docs.cognite.com/api/v1/ (GET /projects/{project}/events with minStartTime, maxStartTime in ms since the epoch, both inclusive;
-limit, 25 by default and 1,000 at most; items with id, startTime, endTime, type, metadata of texts, createdTime, lastUpdatedTime; ids
-beyond 32 bits; errors as {"error": {code, message}}). Today's end points page by nextCursor, and sign in by OAuth; offset and total,
-which older end points and many other industrial APIs have, and the header `api-key`, are what the issue asks to see here.
+https://docs.cognite.com/api/v1/ (GET /projects/{project}/events with minStartTime, maxStartTime in ms since the
+epoch, both inclusive; limit, 25 by default and 1,000 at most; items with id, startTime, endTime, type, metadata of
+texts, createdTime, lastUpdatedTime; ids beyond 32 bits; errors as {"error": {code, message}}). Today's end points
+page by nextCursor, and sign in by OAuth; offset and total, which older end points and many other industrial APIs
+have, and the header `api-key`, are what the issue asks to see here.
 """
 
 from datetime import datetime, timedelta
@@ -81,7 +82,8 @@ def sent(row: Row) -> dict[str, Any]:
 # collection  GET /api/v1/projects/fleet/events
 # paging      offset from 0 and limit (25 by default, at most 1000, more is refused); ends by total
 # filter      minStartTime, maxStartTime: epoch ms, both inclusive: a window [start, end) asks up to end - 1 ms
-# shape       rows in items; event_id < id, external_id < externalId, severity < metadata.severity (text to integer), started_at <
-#             startTime, ended_at < endTime (absent: null), created_at < createdTime, updated_at < lastUpdatedTime (epoch ms)
+# shape       rows in items; event_id < id, external_id < externalId, severity < metadata.severity (text to integer),
+#             started_at < startTime, ended_at < endTime (absent: null), created_at < createdTime, updated_at <
+#             lastUpdatedTime (epoch ms)
 # key         event_id; incremental: started_at; revision: updated_at; rows come late
 # count       total of the envelope
