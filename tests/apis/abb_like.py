@@ -94,12 +94,12 @@ def sent(row: Row) -> dict[str, Any]:
 
 
 # What a declaration names
-# sign-in     key exchange: POST /Auth/Key with JSON {apiKey, deviceUID}, the token at authToken, a bearer; no
-#             lifetime in the answer
-# collection  GET /Measurement/Value with assetID for each parent out of GET /Asset/List?organizationID=1207 (bare
-#             list, assetID), and the constant measurementTypes=1,2,3; on the third day an asset appears; with
+# sign-in     KeyExchange: POST /Auth/Key with JSON {apiKey, deviceUID}, the token at authToken, a bearer; no lifetime
+#             in the answer
+# collection  Parents: GET /Measurement/Value with assetID for each parent out of GET /Asset/List?organizationID=1207
+#             (bare list, assetID), and the constant measurementTypes=1,2,3; on the third day an asset appears; with
 #             vanishes=True another leaves the list, and its rows, also those that come late, can still be asked for
-# paging      none
+# paging      Paging(): none
 # filter      from, to: ISO 8601, without a zone taken as UTC; both inclusive: the row at `to` comes too and is cut
 # shape       a bare list of types, rows in [].measurements[]; asset_id from the parent's request, measurement_type_id
 #             < parent measurementTypeID, measurement_type < parent measurementTypeName, unit < parent

@@ -80,10 +80,11 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     API key in the header api-key, or a static bearer
 # collection  GET /api/v1/projects/fleet/events
-# paging      offset from 0 and limit (25 by default, at most 1000, more is refused); ends by total
+# paging      OffsetPaging: offset from 0 and limit (25 by default, at most 1000, more is refused); ends by total
 # filter      minStartTime, maxStartTime: epoch ms, both inclusive: a window [start, end) asks up to end - 1 ms
 # shape       rows in items; event_id < id, external_id < externalId, severity < metadata.severity (text to integer),
 #             started_at < startTime, ended_at < endTime (absent: null), created_at < createdTime, updated_at <
 #             lastUpdatedTime (epoch ms)
 # key         event_id; incremental: started_at; revision: updated_at; rows come late
-# count       total of the envelope
+# count       CountField: total of the envelope; asked up to `end` itself it counts a row that lies on the end, too:
+#             the first row of a day that advance() adds lies on the edge to the millisecond

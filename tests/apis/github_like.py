@@ -97,8 +97,8 @@ def sent(row: Row) -> dict[str, Any]:
 # sign-in     static bearer token
 # collection  GET /repos/plant/fleet/issues, with the constants state=all (else closed ones are missing),
 #             sort=updated, direction=asc
-# paging      Link header, rel="next": a relative reference to another path of the same host; ends where there is
-#             none; per_page, which the server cuts to 100 in silence
+# paging      LinkPaging: Link header, rel="next": a relative reference to another path of the same host; ends where
+#             there is none; per_page, which the server cuts to 100 in silence
 # filter      since: ISO 8601 in s, inclusive; no upper bound: rows past the window come too and are cut
 # shape       a bare list; issue_id < id, user_login < user.login; closed_at may be null
 # key         issue_id; revision: updated_at, which is the incremental field

@@ -104,10 +104,10 @@ def sent(row: Row) -> dict[str, Any]:
 
 # What a declaration names
 # sign-in     API key in the header X-API-Key
-# collection  GET /v3/sensors/{sensor_id}/measurements for each parent out of GET /v3/locations/8118/sensors
+# collection  Parents: GET /v3/sensors/{sensor_id}/measurements for each parent out of GET /v3/locations/8118/sensors
 #             (results[].id); a sensor appears on the third day
-# paging      page from 1, limit up to 1000 (more is refused); ends by a short page; meta.found is no total: ">100"
-#             after a full page
+# paging      PageNumberPaging: page from 1, limit up to 1000 (more is refused); ends by a short page; meta.found is
+#             no total: ">100" after a full page
 # filter      datetime_from (exclusive), datetime_to (inclusive): ISO 8601 in s with zone, on ended_at; so a window
 #             [start, end) asks from start - 1 s to end - 1 s
 # shape       rows in results; sensor_id from the parent, parameter_id < parameter.id, parameter < parameter.name,

@@ -88,8 +88,8 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     Basic
 # collection  GET /piwebapi/streamsets/F1EmFAKEpump07/recorded
-# paging      next URL in the body at Links.Next (absolute, same host), absent at the end; maxCount (for each stream,
-#             so a stream's Items may be empty while another goes on)
+# paging      NextUrlPaging: the address in the body at Links.Next (absolute, same host), absent at the end; maxCount
+#             (for each stream, so a stream's Items may be empty while another goes on)
 # filter      startTime, endTime: ISO 8601 with zone, both inclusive: the row at endTime comes too and is cut
 # shape       rows in Items[].Items[]; web_id < parent WebId, name < parent Name, path < parent Path, measured_at <
 #             Timestamp (seven decimals), value < Value (a number, or with bad_states a state that stands for null),

@@ -82,7 +82,7 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     Basic: the secret key as user name, no password; or bearer
 # collection  GET /v1/charges
-# paging      keyset: starting_after = id of the last row; ends by has_more: false; limit, at most 100 (more is
+# paging      KeysetPaging: starting_after = id of the last row; ends by has_more: false; limit, at most 100 (more is
 #             refused with 400); newest first
 # filter      created[gte], created[lt]: epoch s
 # shape       rows in data; charge_id < id, created_at < created (epoch s), sensor_id < metadata.sensor

@@ -381,7 +381,7 @@ def test_faults_come_as_scripted_and_are_logged() -> None:
 def test_a_broken_body_holds_half_of_what_its_header_promises(kind: str) -> None:
     with cognite_like.CogniteLike(faults=Faults(script=[kind])) as api:
         header = {"api-key": cognite_like.API_KEY}
-        got, broken = b"", None
+        got, broken, promised = b"", None, 1
         try:
             with requests.get(
                 f"{api.url}{cognite_like.PATH}?limit=1000", headers=header, timeout=5, stream=True

@@ -101,14 +101,14 @@ class ThingsboardLike(FakeApi):
 
 
 # What a declaration names
-# sign-in     key exchange: POST /api/auth/login with JSON {username, password}, the token at `token`, sent as
+# sign-in     KeyExchange: POST /api/auth/login with JSON {username, password}, the token at `token`, sent as
 #             X-Authorization: Bearer; no lifetime in the answer: a 401 says that it is over; refreshToken at POST
 #             /api/auth/token rotates
-# collection  GET /api/plugins/telemetry/DEVICE/{device_id}/values/timeseries for each parent out of GET
+# collection  Parents: GET /api/plugins/telemetry/DEVICE/{device_id}/values/timeseries for each parent out of GET
 #             /api/tenant/devices (pageSize, page from 0; data[].id.id; ends by hasNext: false); constants
 #             keys=temperature,humidity,vibration and orderBy=ASC; a device appears on the third day
-# paging      by time: each key is cut at limit (100 by default) with no sign of it; on from the last instant of the
-#             full keys
+# paging      SplitPaging, or on by time: each key is cut at limit (100 by default) with no sign of it; on from the
+#             last instant of the full keys
 # filter      startTs (inclusive), endTs (exclusive): epoch ms
 # shape       {key: [{ts, value}]}: key from the member's name, measured_at < ts (epoch ms), value (text to number),
 #             device_id from the parent; no values: {}
