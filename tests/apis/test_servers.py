@@ -535,7 +535,7 @@ def test_pi_says_by_a_state_that_there_was_no_value() -> None:
         ("openaq", {"limit": 1001}, "limit must lie between 1 and 1000"),
         ("insights", {"limit": 2001, "from": "2026-03-01T00:00:00Z"}, "limit must lie between 1 and 2000"),
         ("insights", {"limit": 20}, "the parameter from is required"),
-        ("cognite", {"limit": 1001}, "limit must lie between 1 and 1000"),
+        ("cognite", {"limit": 0}, "limit must lie between 1 and"),
     ],
 )
 def test_what_goes_beyond_the_documented_limits_is_refused(name: str, params: dict[str, Any], says: str) -> None:
@@ -550,6 +550,12 @@ def test_what_goes_beyond_the_documented_limits_is_refused(name: str, params: di
         response = caller.session.get(api.url + paths[name], params=params, timeout=5)
         assert response.status_code == 400
         assert says in response.text
+
+
+def test_cognite_cuts_a_limit_that_is_too_high_in_silence() -> None:
+    with cognite_like.CogniteLike(days=4) as api:
+        page = Caller(api, cognite_sign_in, tries=1).get(cognite_like.PATH, limit=5000).json()
+        assert (len(page["items"]), page["limit"], page["total"]) == (1000, 1000, len(api.truth(api.start, api.now)))
 
 
 def test_the_clock_stands_still_unless_one_is_given() -> None:
