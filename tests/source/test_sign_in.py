@@ -516,6 +516,15 @@ def test_executors_sign_through_the_driver_and_hold_no_secret(api: Api, sign_in:
     assert "next-secret" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_what_needs_no_secret_signs_on_executors_by_itself(api: Api) -> None:
+    for sign_in in (NoSignIn(), AwsSigV4("execute-api", "eu-central-1")):
+        signer = client_of(api, sign_in).auth
+        assert signer.portable is not None
+        made = pickle.loads(pickle.dumps(signer.portable))()
+        assert (type(made), made.places) == (type(signer), signer.places)
+    assert client_of(api, ApiKey()).auth.portable is None
+
+
 @pytest.mark.parametrize("secret", ["a\nb", "söcret", ""])
 def test_a_secret_that_no_header_can_carry_is_not_shown(api: Api, secret: str) -> None:
     settings = ApiSettings(api.url, client_secret=Secret(secret))
