@@ -280,6 +280,8 @@ def progress_key(resource: Resource, run: str, window: Window) -> str:
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:
     "Write a window's progress to the lake."
     values = asdict(progress, dict_factory=lambda pairs: {_JSON_KEYS.get(name, name): value for name, value in pairs})
+    if not values["outside"]:
+        del values["outside"]  # older versions do not know it
     lake.put(progress_key(resource, run, window), json.dumps(values).encode())
 
 
