@@ -42,6 +42,7 @@ PROPERTIES: Mapping[str, str] = {
     "write.metadata.previous-versions-max": "100",
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "30",
+    "write.target-file-size-bytes": str(128 << 20),
     "write.parquet.compression-codec": "zstd",  # for others who write here: AWS's compaction, say
 }
 
