@@ -31,7 +31,8 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
-from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestFile
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation, Snapshot
 from pyiceberg.table.update import AddSnapshotUpdate
@@ -204,6 +205,10 @@ class Tables:
             return self.catalog.load_table(identifier)
 
 # %% ../../nbs/lake/24_tables.ipynb #0580a145
+def _types(schema: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type).replace("large_", "") for field in schema}  # text is one type in Iceberg
+
+
 def evolve(table: Table, schema: pa.Schema) -> None:
     "Give a table the declared columns; LakeError where that would break its readers."
     name = ".".join(table.name())
@@ -213,6 +218,8 @@ def evolve(table: Table, schema: pa.Schema) -> None:
         raise LakeError(
             f"{name} has columns that the declaration lacks: {', '.join(lost)}. Readers may use them: declare them again (optional=(…) where the source has dropped them)"
         )
+    if _types(schema_to_pyarrow(table.schema(), include_field_ids=False)).items() >= _types(schema).items():
+        return  # pyiceberg would copy the metadata several times to find that nothing changes
     try:
         with table_errors(table), table.transaction() as change, change.update_schema() as update:
             update.union_by_name(schema)
@@ -241,12 +248,14 @@ def files(
     where: BooleanExpression = AlwaysTrue(),  # noqa: B008  (frozen)
 ) -> list[TableFile]:  # those that may hold a row of which it is true, by partition and path
     "The files of a table."
-    tasks = list(table.scan(row_filter=where, snapshot_id=snapshot).plan_files())
-    if any(task.delete_files for task in tasks):
+    scan = table.scan(row_filter=where, snapshot_id=snapshot)
+    entries = [one.data_file for some in scan._plan_manifest_entries() for one in some]  # without a file's residual
+    data = [one for one in entries if one.content == DataFileContent.DATA]
+    if len(data) < len(entries) and any(task.delete_files for task in scan.plan_files()):
         raise LakeError(
             f"{'.'.join(table.name())} has delete files of another writer: compact it where they were written (rewrite_data_files)"
         )
-    return sorted((_table_file(table, task.file) for task in tasks), key=lambda file: (file.partition or "", file.uri))
+    return sorted((_table_file(table, one) for one in data), key=lambda file: (file.partition or "", file.uri))
 
 
 def _table_file(table: Table, entry: DataFile) -> TableFile:

@@ -4,8 +4,8 @@ import errno
 import os
 import sqlite3
 import subprocess
-import threading
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
