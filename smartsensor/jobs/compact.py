@@ -7,6 +7,7 @@ __all__ = ['LEAST', 'Group', 'plan_compaction', 'Compaction', 'compact']
 
 # %% ../../nbs/jobs/57_compact.ipynb #d4e3c60c
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -17,10 +18,11 @@ from ..source.resources import Resource
 from ..lake.lake import Lake
 from ..lake.store import Conflict
 from ..lake.catalogs import QUALIFIED, table_key
-from ..lake.tables import TableFile, Tables, commit, current, evolve, files, next_version
+from ..lake.tables import TableFile, Tables, commit, current, files, next_version
 from ..quality.row_rules import sql_name
 from .engines import TARGET_MB, Engine
-from .merge import quarantine_schema
+from .buckets import in_buckets
+from .merge import partitioning, quarantine_schema, with_partition
 from .convert import prove_equal
 
 # %% ../../nbs/jobs/57_compact.ipynb #35cf764c
@@ -45,13 +47,13 @@ def plan_compaction(
     target_bytes: int,  # of a merged file
 ) -> list[Group]:  # by partition
     "Which files of a table are to become one."
-    partitions: dict[str | None, list[TableFile]] = {}
+    partitions: dict[tuple[int, str | None], list[TableFile]] = {}
     for file in files(table):
         if file.bytes < target_bytes / 2:
-            partitions.setdefault(file.partition, []).append(file)
+            partitions.setdefault((file.entry.spec_id, file.partition), []).append(file)
     return [
         group
-        for partition, small in partitions.items()
+        for (_, partition), small in partitions.items()
         if len(small) >= LEAST
         for group in _groups(partition, small, target_bytes)
         if len(group.files) > 1
@@ -89,11 +91,18 @@ class _Rewritten:
     rows: int
 
 
-def _rewrite(engine: Engine, group: Group, schema: pa.Schema, folder: str, order: Sequence[str]) -> _Rewritten:
-    "Write the rows of a group into a folder, and compare."
+def _rewrite(
+    engine: Engine, lake: Lake, resource: Resource, group: Group, schema: pa.Schema, key: str, former: bool
+) -> _Rewritten:
+    "Write the rows of a group into a folder, and compare. Files of a former partitioning get today's."
+    folder, order = lake.uri(key), resource.sort_by if schema == resource.raw_schema else ()
     names = ", ".join(sql_name(name) for name in schema.names)
     engine.view("small", [file.uri for file in group.files], schema)
-    staged = engine.stage(f"SELECT {names} FROM small", folder, None, order)
+    partition = resource.partition if former else None
+    sql = with_partition(resource, f"SELECT {names} FROM small") if partition else f"SELECT {names} FROM small"
+    parts = in_buckets(engine, lake, resource, sql, key) if partition else nullcontext(sql)
+    with parts as placed:
+        staged = engine.stage(placed, folder, partition, order)
     uris = tuple(f"{folder}/{one.name}" for one in staged)
     engine.view("merged", uris, schema)
     rows = prove_equal(engine, f"{folder}", f"SELECT {names} FROM small", f"SELECT {names} FROM merged")
@@ -109,16 +118,17 @@ def compact(
     target_mb: int = TARGET_MB,  # of a merged file
 ) -> Compaction | None:  # None: there is no table, or nothing to merge; PromotionError where rows differ
     "Merge the small files of a table."
-    table = Tables(lake).find(zone, resource.name)
-    if table is None:
+    qualified, tables = zone == QUALIFIED, Tables(lake)
+    if tables.find(zone, resource.name) is None:
         return None
-    schema, order = (resource.raw_schema, resource.sort_by) if zone == QUALIFIED else (quarantine_schema(resource), ())
-    evolve(table, schema)
+    schema = resource.raw_schema if qualified else quarantine_schema(resource)
+    table = tables.ensure(zone, resource.name, schema, partitioning(resource) if qualified else None)
     folder = f"{table_key(zone, resource.name)}/data/{run_id}-{uuid4().hex}"
     rewritten = list[_Rewritten]()
     try:
         for at, group in enumerate(plan_compaction(table, target_mb << 20)):
-            rewritten.append(_rewrite(engine, group, schema, lake.uri(f"{folder}/{at:05}"), order))
+            former = group.files[0].entry.spec_id != table.metadata.default_spec_id
+            rewritten.append(_rewrite(engine, lake, resource, group, schema, f"{folder}/{at:05}", former))
         done, version = _commit(table, rewritten, run_id) if rewritten else ([], 0)
     except BaseException:
         _discard(lake, folder, ())
