@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from smartsensor.lake.ledger import Ledger
     from smartsensor.quality.gate import Gate
     from smartsensor.quality.verdicts import Verdict
-    from smartsensor.source.http import Client, connect
+    from smartsensor.source.http import Client
     from smartsensor.source.listing import Page
-    from smartsensor.source.resources import RESOURCES, Resource
+    from smartsensor.source.resources import Resource
+    from smartsensor.source.smartsensor_api import RESOURCES
+    from smartsensor.source.sources import Source, connect, load_source
     from smartsensor.windows import Window, instant
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "connect",
     "Client",
     "Resource",
+    "Source",
+    "load_source",
     "RESOURCES",
     "Page",
     "Window",
@@ -56,11 +60,13 @@ _ROOMS = {
     "load_settings": "config",
     "Window": "windows",
     "instant": "windows",
-    "connect": "source.http",
+    "connect": "source.sources",
     "Client": "source.http",
     "Page": "source.listing",
     "Resource": "source.resources",
-    "RESOURCES": "source.resources",
+    "Source": "source.sources",
+    "load_source": "source.sources",
+    "RESOURCES": "source.smartsensor_api",
     "Lake": "lake.lake",
     "Manifest": "lake.layout",
     "Ledger": "lake.ledger",

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['PREFIX', 'API_VARIABLES', 'VARIABLES', 'OTHER_VARIABLES', 'ConfigError', 'Secret', 'ApiSettings', 'Settings',
-           'debugging', 'refuse_unknown', 'load_settings', 'as_env']
+           'debugging', 'refuse_unknown', 'load_settings', 'TokenStore', 'Credentials', 'as_env']
 
 # %% ../nbs/00_config.ipynb #210184e8
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 # %% ../nbs/00_config.ipynb #e37bba46
@@ -42,10 +43,10 @@ class ApiSettings:
     """How the API is reached and how hard it may be pressed."""
 
     base_url: str  # "https://api.example.com/v1", without a slash at its end
-    token_url: str  # "https://api.example.com/v1/oauth2/token"
-    client_id: str
-    client_secret: Secret
-    scope: str = "telemetry.read"  # space-separated
+    token_url: str = ""  # "https://api.example.com/v1/oauth2/token"; "": as the sign-in declares
+    client_id: str = ""  # or a user name
+    client_secret: Secret = Secret("")  # or a password, a key, a token
+    scope: str = ""  # space-separated; "": as the sign-in declares
     rate_per_s: float = 10.0  # requests a second in the long run, for all threads together
     burst: int = 10  # requests at once after a pause
     page_limit: int = 1000  # rows a page; the API allows 1,000
@@ -53,6 +54,9 @@ class ApiSettings:
     read_timeout_s: float = 30.0
     max_attempts: int = 6  # of one request
     retry_budget_s: float = 120.0  # waited for one request at most, Retry-After included
+    refresh_token: Secret = Secret("")  # the first one, where the sign-in uses them
+    secret_file: str = ""  # where the secret is read, again when it is refused
+    secret_arn: str = ""  # the same in Secrets Manager
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Settings:
 
     api: ApiSettings
     lake: str = "lake"  # a folder, or s3://bucket/prefix
+    source: str = ""  # notebook, file or module:NAME that declares the API; "": the built-in one
     environment: str = "local"  # local, dev or prod; said in records
     expectations: Path = Path("expectations")  # folder of the suites
     engine: str = "duckdb"  # duckdb or spark
@@ -126,9 +131,13 @@ API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "READ_TIMEOUT_S": ("read_timeout_s", _parse_number),
     "MAX_ATTEMPTS": ("max_attempts", _parse_count),
     "RETRY_BUDGET_S": ("retry_budget_s", _parse_number),
+    "REFRESH_TOKEN": ("refresh_token", Secret),
+    "CLIENT_SECRET_FILE": ("secret_file", str),
+    "API_SECRET": ("secret_arn", str),
 }
 VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "LAKE": ("lake", str),
+    "SOURCE": ("source", str),
     "ENVIRONMENT": ("environment", str),
     "EXPECTATIONS": ("expectations", Path),
     "ENGINE": ("engine", _parse_engine),
@@ -140,7 +149,6 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "RECORD": ("record", _parse_flag),
 }
 OTHER_VARIABLES = (  # read elsewhere
-    "API_SECRET",  # the ARN of the credentials
     "PROGRESS",  # where progress is written
     "KMS_KEY",  # the key that encrypts the lake
     "CATALOG",  # where the tables are registered
@@ -148,6 +156,7 @@ OTHER_VARIABLES = (  # read elsewhere
     "FENCE",  # the claim of a running job
     "SIMULATOR_SECRET",  # the simulator's own
     "DEBUG",  # show tracebacks
+    "WHEEL",  # what a project of `smartsensor init` installs
 )
 
 # %% ../nbs/00_config.ipynb #98c097c2
@@ -160,22 +169,46 @@ def _read_variables(env: Mapping[str, str], table: Mapping[str, tuple[str, Calla
         try:
             found[field] = read(text)
         except ValueError as error:
-            shown = "what it holds" if "SECRET" in variable else repr(text)
+            shown = "what it holds" if "SECRET" in variable or "TOKEN" in variable else repr(text)
             raise ConfigError(f"{PREFIX}{variable}: {shown} will not do; it takes {error}") from None
     return found
 
-
-def _read_secret(arn: str) -> dict[str, str]:
+# %% ../nbs/00_config.ipynb #5ec2e701
+def _read_arn(arn: str) -> dict[str, Secret]:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    names = ("client_id", "client_secret", "refresh_token")
     try:
         values = json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
-        return {PREFIX + name: str(values[name.lower()]) for name in ("CLIENT_ID", "CLIENT_SECRET")}
-    except (ValueError, KeyError, TypeError):
+        found = {name: Secret(str(values[name])) for name in names if values.get(name)}
+        if not found:
+            raise KeyError(arn)
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f'the secret {arn} must be JSON: {{"client_id": "…", "client_secret": "…"}}') from None
     except (BotoCoreError, ClientError) as error:
         raise ConfigError(f"{PREFIX}API_SECRET: {arn} can't be read ({error})") from error
+
+
+def _read_file(path: str) -> dict[str, Secret]:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{PREFIX}CLIENT_SECRET_FILE: {path} can't be read ({type(error).__name__})") from None
+    if not text:
+        raise ConfigError(f"{PREFIX}CLIENT_SECRET_FILE: {path} is empty")
+    return {"client_secret": Secret(text)}
+
+
+def _with_stored_secret(api: ApiSettings) -> ApiSettings:
+    "The settings with what Secrets Manager or the file holds now; a stored secret counts more than a variable."
+    file = _read_file(api.secret_file) if api.secret_file else {}
+    stored = file | (_read_arn(api.secret_arn) if api.secret_arn else {})
+    values: dict[str, Any] = dict(stored)
+    if "client_id" in stored:
+        values["client_id"] = stored["client_id"].reveal()
+    return replace(api, **values)
 
 # %% ../nbs/00_config.ipynb #3d0d48ee
 def debugging(
@@ -194,21 +227,74 @@ def refuse_unknown(
         raise ConfigError(f"unknown settings: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
 
+def _refuse_missing(names: Sequence[str]) -> None:
+    if names:
+        missing = ", ".join(PREFIX + name for name in names)
+        raise ConfigError(
+            f"{missing}: not set. Set them for your API, in the environment or in the .env of its project (`smartsensor init` begins one), "
+            "or add --simulate to run against the built-in simulator"
+        )
+
+
 def load_settings(
     env: Mapping[str, str] = os.environ,  # SMARTSENSOR_*; see the tables above
 ) -> Settings:  # ConfigError names the variable that is missing or wrong
-    "Read the settings from the environment, and the credentials from Secrets Manager where SMARTSENSOR_API_SECRET names them."
+    "Read the settings from the environment, and the secret from its file or from Secrets Manager where one is named."
     refuse_unknown(env)
-    arn = env.get(f"{PREFIX}API_SECRET")
-    api = _read_variables({**env, **_read_secret(arn)} if arn else env, API_VARIABLES)
-    missing = [name for name in ("API_URL", "CLIENT_ID", "CLIENT_SECRET") if API_VARIABLES[name][0] not in api]
-    if missing:
-        names = ", ".join(PREFIX + name for name in missing)
-        raise ConfigError(
-            f"{names}: not set. Set them for your API, or add --simulate to run against the built-in simulator"
-        )
-    api.setdefault("token_url", f"{api['base_url']}/oauth2/token")
-    return Settings(ApiSettings(**api), **_read_variables(env, VARIABLES))
+    api = _read_variables(env, API_VARIABLES)
+    _refuse_missing([] if "base_url" in api or env.get(PREFIX + "SOURCE", "").strip() else ["API_URL"])
+    api.setdefault("base_url", "")  # a source of one's own may name it
+    return Settings(_with_stored_secret(ApiSettings(**api)), **_read_variables(env, VARIABLES))
+
+# %% ../nbs/00_config.ipynb #5ec2e703
+class TokenStore(Protocol):
+    """Where the next refresh token is kept, version by version; the lake's is in `jobs.sign_in_tokens`."""
+
+    def load(self) -> tuple[int, str] | None: ...  # the newest version (1, 2, …) and its text; None before the first
+    def create(self, version: int, token: str) -> bool: ...  # False: another process has made it
+
+
+class Credentials:
+    """Id and secret for all threads of a process; read again from their file or from Secrets Manager when the API refuses them."""
+
+    def __init__(self, api: ApiSettings, tokens: TokenStore | None = None) -> None:
+        self._api, self._lock, self.tokens = api, threading.Lock(), tokens
+
+    @property
+    def id(self) -> str:
+        'Client id or user name; "" where there is none.'
+        return self._api.client_id
+
+    def secret(self) -> Secret:
+        "Client secret, password, key or token, as it was read last."
+        return self._api.client_secret
+
+    def first_refresh_token(self) -> Secret:
+        "The refresh token that a person put into the settings."
+        return self._api.refresh_token
+
+    def read_again(
+        self,
+        refused: Secret,  # the secret that the API refused
+    ) -> bool:  # whether there is another one now; ConfigError where it can't be read
+        "Read the stored secret, unless another thread has since."
+        with self._lock:
+            if self._api.client_secret == refused:
+                self._api = _with_stored_secret(self._api)
+            return self._api.client_secret != refused
+
+    def where(self) -> str:
+        "The variable that a person corrects, and what was tried."
+        name = "API_SECRET" if self._api.secret_arn else "CLIENT_SECRET_FILE" if self._api.secret_file else ""
+        return f"{PREFIX}{name} was read again and holds the same secret" if name else f"check {PREFIX}CLIENT_SECRET"
+
+    def require(
+        self,
+        needs: tuple[str, ...],  # "CLIENT_ID", "CLIENT_SECRET"
+    ) -> None:  # ConfigError names what is missing
+        "Refuse to go on without what a sign-in needs."
+        have = {"CLIENT_ID": self._api.client_id, "CLIENT_SECRET": self._api.client_secret.reveal()}
+        _refuse_missing([name for name in needs if not have[name]])
 
 # %% ../nbs/00_config.ipynb #229f7d57
 def as_env(

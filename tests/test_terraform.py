@@ -137,7 +137,7 @@ def test_the_saved_query_runs_over_the_declared_columns() -> None:
     "On DuckDB, which has the functions that the query uses under Athena's names."
     import duckdb
 
-    from smartsensor.source.resources import MEASUREMENTS
+    from smartsensor.source.smartsensor_api import MEASUREMENTS
 
     now = datetime.now(UTC).replace(minute=30)
     row = dict.fromkeys(MEASUREMENTS.raw_schema.names) | {"plant_id": "p", "sensor_id": "s", "measurement_type_id": 1}

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from arro3.io import read_json
 
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 GROUP_ROWS = 100_000
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 FILE_ROWS, PAGE_ROWS, BEGIN_MS = 250_000, 1000, 1_763_596_800_000
 WINDOW = ("2025-11-20T00:00:00Z", "2025-11-26T00:00:00Z")

@@ -1,6 +1,7 @@
 """Backfills: in any order with incremental runs and crashes, killed and gone on with, at the edge of what the API keeps."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from table_reader import table_of
 from smartsensor.config import ApiSettings, Secret, Settings, as_env
 from smartsensor.jobs.backfill import Backfill, due_backfill, plan_backfill, resume_backfill
 from smartsensor.jobs.extraction import extract_all
-from smartsensor.jobs.plan import Due, ReadableSpan, by_export, goes_by_export
+from smartsensor.jobs.plan import EXPORT_FILE_ROWS, EXPORT_REQUESTS, Due, ReadableSpan, by_export, cost
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import new_run_id
 from smartsensor.lake.ledger import Evidence, Ledger, plan_windows
@@ -31,7 +32,7 @@ from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window, merge
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +81,7 @@ class Model:
     def backfill(self, wish: Backfill, until: int) -> list[Due]:
         client = SimpleNamespace(count=lambda *_: None, settings=SimpleNamespace(scope=""), record=False)
         fakes = client, SimpleNamespace(ledger=lambda _: self.ledger)
-        return due_backfill(*fakes, wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
+        return due_backfill(*fakes, [MEASUREMENTS], wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
 
 
 START, END = 40, 100
@@ -198,7 +199,11 @@ def test_the_estimate_knows_what_goes_by_export(scope: str) -> None:
     client = client_of(api, scope=scope)  # type: ignore[arg-type]
     for rows in (None, 0, (MEASUREMENTS.export or 0) - 1, MEASUREMENTS.export, 10**7):
         one = Due("measurements", Window(ZERO, NOW), rows)
-        assert goes_by_export(client, one) == by_export(client, MEASUREMENTS, rows)
+        requests, _ = cost(client, [one], {"measurements": MEASUREMENTS})
+        pages = max(math.ceil((rows or 0) / client.settings.page_limit), 1)
+        exported = EXPORT_REQUESTS + (rows or 0) // EXPORT_FILE_ROWS
+        expected = exported if by_export(client, MEASUREMENTS, rows) else pages
+        assert requests == expected + (rows is not None)
 
 
 # As a user takes it
@@ -319,6 +324,6 @@ def test_a_backfill_of_days_goes_by_export_where_the_scope_allows_it(
     assert report.ok, report.steps
     assert max(one.window.end - one.window.start for one in report.due) == widest
     assert merge(one.window for one in report.due) == (Window(wish.start, wish.end),)
-    assert [goes_by_export(Client(credentials), one) for one in report.due] == [
+    assert [by_export(Client(credentials), MEASUREMENTS, one.rows) for one in report.due] == [
         one.window.end - one.window.start == timedelta(days=7) for one in report.due
     ]

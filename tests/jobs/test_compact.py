@@ -33,7 +33,7 @@ from smartsensor.lake.tables import (
     versions,
 )
 from smartsensor.run.cli import app
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 RUN = "20261125T000000Z-7f3a"
 DAY = datetime(2026, 11, 20, tzinfo=UTC)

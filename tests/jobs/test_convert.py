@@ -27,7 +27,8 @@ from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
 from smartsensor.lake.tables import Tables, current, files
 from smartsensor.run.cli import app
-from smartsensor.source.resources import EVENTS, MEASUREMENTS, PLANTS, RESOURCES, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import EVENTS, MEASUREMENTS, PLANTS, RESOURCES
 
 RUN = "20261125T000000Z-7f3a"
 Row = dict[str, Any]
@@ -278,7 +279,7 @@ from smartsensor.jobs import convert as room
 from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.lake import tables
 from smartsensor.lake.lake import Lake
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 left = 0
 

@@ -12,7 +12,8 @@ from smartsensor.jobs.discover import discover
 from smartsensor.simulator.server import Running, serve
 from smartsensor.source.errors import BadRequest
 from smartsensor.source.http import Client, Reply
-from smartsensor.source.resources import RESOURCES, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import RESOURCES
 
 
 @pytest.fixture(scope="module")

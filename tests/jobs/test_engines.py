@@ -18,7 +18,7 @@ from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.engine_spark import Spark, find_java, local_session
 from smartsensor.jobs.engines import Engine, EngineError, spark_sql, sql_type
 from smartsensor.quality.verdicts import SqlTable
-from smartsensor.source.resources import RESOURCES
+from smartsensor.source.smartsensor_api import RESOURCES
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed.*socket:ResourceWarning"

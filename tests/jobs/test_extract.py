@@ -1,4 +1,4 @@
-"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/42_extract.ipynb."""
+"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/48_extract.ipynb."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.errors import ApiError, ContractError
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
 RUN = "20261120T100000Z-test"

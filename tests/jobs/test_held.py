@@ -33,7 +33,7 @@ from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import NotFound
 from smartsensor.quality.site import render_page
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -38,7 +38,7 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.errors import ApiError
 from smartsensor.source.http import Client, Reply
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window
 
 ROOT = Path(__file__).parents[2]

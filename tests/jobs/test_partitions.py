@@ -27,7 +27,8 @@ from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import LakeError
 from smartsensor.lake.tables import Tables, Version, between, commit, files, rollback, versions
 from smartsensor.quality.verdicts import Finding, Verdict
-from smartsensor.source.resources import MEASUREMENTS, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")

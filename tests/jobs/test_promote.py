@@ -34,7 +34,8 @@ from smartsensor.lake.tables import Version, commit, rollback
 from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules
 from smartsensor.quality.verdicts import Finding, Verdict
-from smartsensor.source.resources import (
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import (
     ASSETS,
     CONDITION_INDEXES,
     EVENTS,
@@ -42,7 +43,6 @@ from smartsensor.source.resources import (
     MEASUREMENTS,
     PLANTS,
     RESOURCES,
-    Resource,
 )
 from smartsensor.windows import EPOCH, Window
 

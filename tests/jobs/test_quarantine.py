@@ -33,7 +33,7 @@ from smartsensor.jobs.quarantine_replay import REPLAY_STEPS, replay_quarantine, 
 from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.run.cli import run_command
-from smartsensor.source.resources import ASSETS, MEASUREMENTS
+from smartsensor.source.smartsensor_api import ASSETS, MEASUREMENTS
 
 ENGINES = ["duckdb", pytest.param("spark", marks=pytest.mark.spark)]
 

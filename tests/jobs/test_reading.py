@@ -30,7 +30,8 @@ from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
 from smartsensor.lake.tables import Partitioning, Tables, Version, commit, expire, files
-from smartsensor.source.resources import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed.*socket:ResourceWarning",  # pyspark leaves its own to the collector

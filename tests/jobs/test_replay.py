@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/06_cassette.ipynb and nbs/jobs/47_replay.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/07_cassette.ipynb and nbs/jobs/53_replay.ipynb."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,12 +39,11 @@ from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source import decode as decode_room
-from smartsensor.source import listing as listing_room
-from smartsensor.source import paging as paging_room
+from smartsensor.source import resources as resources_room
 from smartsensor.source.cassette import Player, Recorder, replaying
 from smartsensor.source.errors import BadRequest, CassetteError
 from smartsensor.source.http import Client, send
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import EPOCH, Window, cut
 
 RUN = "20261120T100000Z-test"
@@ -172,7 +171,7 @@ from smartsensor.source.http import Client
 from smartsensor.config import ApiSettings; from smartsensor.config import Secret
 from smartsensor.lake.store import Folder
 from smartsensor.lake.lake import Lake
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window; from smartsensor.windows import instant
 
 root, base_url, client_id, secret, start, end, deadline = sys.argv[1:]
@@ -309,15 +308,15 @@ def test_a_change_of_the_decoding_is_caught_and_named(
 ) -> None:
     lake, today = recorded(world, tmp_path / "lake"), decode_room.decode
 
-    def changed(body: bytes, schema: pa.Schema, paging: paging_room.CursorPaging) -> decode_room.Decoded:
-        found = today(body, schema, paging)
+    def changed(body: bytes, schema: pa.Schema, rows: str, paths: Mapping[str, pa.DataType]) -> decode_room.Decoded:
+        found = today(body, schema, rows, paths)
         at = schema.get_field_index("quality_flag")
         if at < 0:
             return found
         swapped = pc.utf8_swapcase(found.batch.column(at))
         return replace(found, batch=found.batch.set_column(at, "quality_flag", swapped))
 
-    monkeypatch.setattr(listing_room, "decode", changed)
+    monkeypatch.setattr(resources_room, "decode", changed)
     windows = replay(lake, RUN, Lake(str(tmp_path / "into")))
     assert [bool(one.differences) for one in windows] == [False, True, True]
     (line,) = windows[1].differences
@@ -338,7 +337,7 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
     *_, gone = replay(lake, RUN, Lake(str(tmp_path / "fewer")), resources=fewer)
     assert gone.differences == ("ApiError: plants is no longer declared",)
     monkeypatch.setattr(
-        listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+        resources_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     _, lost, _ = replay(lake, RUN, Lake(str(tmp_path / "lost")))
     assert "a window is listed again where the source counts other rows" in lost.differences[0]
@@ -347,13 +346,13 @@ def test_lost_rows_and_other_columns_are_named(world: World, tmp_path: Path, mon
 def test_lost_rows_are_named_where_the_source_does_not_count(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uncounted = {"measurements": replace(MEASUREMENTS, count=False)}
+    uncounted = {"measurements": replace(MEASUREMENTS, count=None)}
     lake, today = Lake(str(tmp_path / "lake")), decode_room.decode
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED) as api:
         extract_all(client_of(api), lake, [Due("measurements", HOUR, None)], RUN, 1, resources=uncounted)
     rows = lake.manifest(lake.list("raw/measurements/_manifests")[0]).received
     monkeypatch.setattr(
-        listing_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
+        resources_room, "decode", lambda *words: replace(found := today(*words), batch=found.batch.slice(1))
     )
     (window,) = replay(lake, RUN, Lake(str(tmp_path / "into")), resources=uncounted)
     assert window.differences[0] == f"received: {rows} then, {rows - (window.replies)} now"

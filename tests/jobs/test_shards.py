@@ -42,7 +42,8 @@ from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.errors import ApiError, ContractError
 from smartsensor.source.http import Client, Reply
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
@@ -415,7 +416,7 @@ from smartsensor.source.http import Client
 from smartsensor.config import ApiSettings; from smartsensor.config import Secret
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Folder
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window; from smartsensor.windows import instant
 
 root, base_url, client_id, secret, start, end, every = sys.argv[2:]

@@ -35,7 +35,7 @@ from smartsensor.source import downloads as downloads_room
 from smartsensor.source.export_jobs import Exporter, open_exports
 from smartsensor.source.exports import sweep
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

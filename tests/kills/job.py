@@ -28,7 +28,7 @@ from smartsensor.lake.store import Folder, NotFound
 from smartsensor.quality.row_rules import row_rules
 from smartsensor.quality.verdicts import Finding, Verdict
 from smartsensor.source.http import Client
-from smartsensor.source.resources import choose
+from smartsensor.source.smartsensor_api import SOURCE
 
 RUN = "20261120T120000Z-kill"
 RESOURCES = ["plants", "measurements", "events"]
@@ -92,7 +92,7 @@ def main(root: str, api: str, write: int = 0, step: str = "") -> dict[str, int]:
         ),
         lake=root, history=timedelta(hours=40),
     )  # fmt: skip
-    lake, resources = Lake(root), choose(RESOURCES)
+    lake, resources = Lake(root), SOURCE.choose(RESOURCES)
     client = Client(settings.api)
     plan = f"runs/{RUN}/check.json"
     try:

@@ -44,7 +44,7 @@ from smartsensor.simulator.server import serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, PLANTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS, PLANTS
 from smartsensor.windows import EPOCH, Window, cut
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -20,7 +20,7 @@ from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
 from smartsensor.lake.tables import Tables, Version, commit, rollback, versions
 from smartsensor.run.cli import run_command
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 FIRST = [("a", 1.0), ("b", 2.0)]
 SECOND = [("a", 9.0), ("b", 2.0)]

@@ -27,7 +27,8 @@ from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 
 BEGIN = datetime(2026, 10, 20, tzinfo=UTC)
 FLEET = Fleet(assets=2, sensors=3, unindexed=0.05)

@@ -26,7 +26,7 @@ from smartsensor.quality.site import CLOCK
 from smartsensor.quality.suites import read_suite
 from smartsensor.quality.verdicts import Finding, GateError, SqlTable, Verdict
 from smartsensor.run.plots import plot_verdicts
-from smartsensor.source.resources import RESOURCES
+from smartsensor.source.smartsensor_api import RESOURCES
 
 EXPECTATIONS = Path(__file__).resolve().parents[2] / "expectations"
 SUITES = sorted(EXPECTATIONS.glob("*.json"))

@@ -26,7 +26,7 @@ from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
-from smartsensor.source.resources import RESOURCES
+from smartsensor.source.smartsensor_api import RESOURCES
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)

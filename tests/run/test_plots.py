@@ -16,7 +16,8 @@ from smartsensor.run.plots import PANELS, plot_landed, rows_by_hour
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
 from smartsensor.source.http import Client
-from smartsensor.source.resources import RESOURCES, Resource
+from smartsensor.source.resources import Resource
+from smartsensor.source.smartsensor_api import RESOURCES
 from smartsensor.windows import EPOCH, Window
 
 DAY = Window(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))

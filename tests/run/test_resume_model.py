@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -49,8 +50,8 @@ from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
-from smartsensor.source.http import connect
-from smartsensor.source.resources import RESOURCES
+from smartsensor.source.smartsensor_api import RESOURCES, SOURCE
+from smartsensor.source.sources import connect
 from smartsensor.windows import instant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +120,7 @@ def without_kernels() -> Iterator[pytest.MonkeyPatch]:
     "Job notebooks run here, judge in SQL and draw nothing; `run` without --resource is about FEW."
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smartsensor.run.pipeline.execute", execute)
-        patch.setattr("smartsensor.source.resources.RESOURCES", FEW)
+        patch.setattr("smartsensor.source.smartsensor_api.SOURCE", replace(SOURCE, collections=tuple(FEW.values())))
         patch.setitem(sys.modules, "smartsensor.quality.gate", SimpleNamespace(Gate=Gate))
         for name in ("plot_landed", "plot_latency", "plot_verdicts"):
             patch.setattr(f"smartsensor.run.plots.{name}", lambda *_: None)
@@ -231,7 +232,7 @@ class Pipeline:
                 planning._close_empty(self.lake, report, resumed)
                 return 0
             planning._write_plan(self.lake, report, found, source, resumed)
-            chosen = [one.name for one in found.chosen()]
+            chosen = [one.name for one in found.chosen(SOURCE)]
             return run_backfill(settings, ROOT / "glue_notebooks", run, chosen, resumed).code
 
         code = self.process(work, dies_at)

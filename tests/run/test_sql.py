@@ -27,7 +27,7 @@ from smartsensor.lake.tables import Tables
 from smartsensor.run import sql as room
 from smartsensor.run.cli import run_command
 from smartsensor.run.sql import converse
-from smartsensor.source.resources import ASSETS, MEASUREMENT_TYPES
+from smartsensor.source.smartsensor_api import ASSETS, MEASUREMENT_TYPES
 
 
 def begun(folder: Path) -> Lake:

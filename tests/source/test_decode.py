@@ -1,9 +1,10 @@
-"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/08_decode.ipynb."""
+"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/10_decode.ipynb."""
 
 import json
 import math
 import subprocess
 import sys
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 from smartsensor.source import decode as decode_room
 from smartsensor.source.decode import decode
 from smartsensor.source.errors import ContractError
-from smartsensor.source.paging import CursorPaging
-from smartsensor.source.resources import ASSETS, MEASUREMENTS
+from smartsensor.source.paging import CursorPaging, Received
+from smartsensor.source.smartsensor_api import ASSETS, MEASUREMENTS
+from smartsensor.windows import EPOCH, Window
 
+PATHS = CursorPaging().paths
+DAY = Window(EPOCH, EPOCH + timedelta(days=1))
 ROW = {
     "measurement_id": "m-1", "sensor_id": "s-1", "asset_id": "a-1", "plant_id": "p-1", "measurement_type_id": 2, "value": 61.25,
     "quality_flag": "good", "measured_at": "2026-11-20T10:00:00.000Z", "received_at": "2026-11-20T10:02:03.123Z",
@@ -31,7 +35,7 @@ def body(*rows: object, cursor: object = None, **more: object) -> bytes:
 
 def one(change: dict[str, object], drop: str = "") -> tuple[dict[str, object], tuple[str, ...]]:
     row = {name: value for name, value in (ROW | change).items() if name != drop}
-    found = decode(body(row), MEASUREMENTS.schema, CursorPaging())
+    found = decode(body(row), MEASUREMENTS.schema, paths=PATHS)
     assert found.batch.schema == MEASUREMENTS.raw_schema
     return found.batch.to_pylist()[0], found.drift
 
@@ -41,13 +45,13 @@ def test_a_clean_page_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError("the slow way was taken")
 
     monkeypatch.setattr(decode_room, "_repair", refuse)
-    assert decode(body(ROW), MEASUREMENTS.schema, CursorPaging()).batch.num_rows == 1
+    assert decode(body(ROW), MEASUREMENTS.schema, paths=PATHS).batch.num_rows == 1
 
 
 def test_decoding_does_not_import_pandas() -> None:
     code = (
-        "import sys; from smartsensor.source.decode import decode; from smartsensor.source.paging import CursorPaging; from smartsensor.source.resources import MEASUREMENTS as M;"
-        f"decode({body(ROW)!r}, M.schema, CursorPaging()); decode({body(ROW | {'x': 1})!r}, M.schema, CursorPaging());"
+        "import sys; from smartsensor.source.decode import decode; from smartsensor.source.smartsensor_api import MEASUREMENTS as M;"
+        f"decode({body(ROW)!r}, M.schema); decode({body(ROW | {'x': 1})!r}, M.schema);"
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -91,9 +95,14 @@ def test_a_vanished_field_and_a_missing_zone_are_named() -> None:
 
 def test_an_unknown_field_inside_a_struct_is_kept_under_its_name() -> None:
     asset = {"asset_id": "a-1", "nameplate": {"voltage_v": 400.0, "phases": 3}}
-    row = decode(body(asset), ASSETS.schema, CursorPaging()).batch.to_pylist()[0]
+    row = decode(body(asset), ASSETS.schema, paths=PATHS).batch.to_pylist()[0]
     assert row["nameplate"]["voltage_v"] == 400.0
     assert json.loads(row["_extra"]) == {"nameplate": {"phases": 3}}
+
+
+def read_page(raw: bytes) -> str | None:
+    page = decode(raw, MEASUREMENTS.schema, paths=PATHS)
+    return CursorPaging().next(Received(page.batch.num_rows, page.envelope, body=raw), None, 1, DAY)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +115,17 @@ def test_an_unknown_field_inside_a_struct_is_kept_under_its_name() -> None:
 )  # fmt: skip
 def test_what_is_no_page_is_refused(raw: bytes) -> None:
     with pytest.raises(ContractError):
-        decode(raw, MEASUREMENTS.schema, CursorPaging())
+        read_page(raw)
 
 
 def test_a_cursor_that_looks_like_a_time_or_a_number_stays_text() -> None:
     assert (
-        decode(body(ROW, cursor="2026-11-20T10:00:00Z"), MEASUREMENTS.schema, CursorPaging()).next_cursor
+        decode(body(ROW, cursor="2026-11-20T10:00:00Z"), MEASUREMENTS.schema, paths=PATHS).envelope[
+            "pagination.next_cursor"
+        ]
         == "2026-11-20T10:00:00Z"
     )
-    assert decode(body(ROW, cursor="007"), MEASUREMENTS.schema, CursorPaging()).next_cursor == "007"
+    assert decode(body(ROW, cursor="007"), MEASUREMENTS.schema, paths=PATHS).envelope["pagination.next_cursor"] == "007"
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -128,7 +139,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 )
 def test_no_value_is_ever_lost(row: dict[str, object]) -> None:
     found = decode(
-        json.dumps({"data": [row], "pagination": {"next_cursor": None}}).encode(), MEASUREMENTS.schema, CursorPaging()
+        json.dumps({"data": [row], "pagination": {"next_cursor": None}}).encode(), MEASUREMENTS.schema, paths=PATHS
     )
     got = found.batch.to_pylist()[0]
     extra = json.loads(got["_extra"]) if got["_extra"] else {}
@@ -141,6 +152,6 @@ def test_no_value_is_ever_lost(row: dict[str, object]) -> None:
 
 def test_both_ways_give_the_same_batch() -> None:
     rows = [ROW | {"measurement_id": f"m-{n}", "value": None if n % 3 else n / 7} for n in range(50)]
-    fast = decode(body(*rows), MEASUREMENTS.schema, CursorPaging()).batch
-    slow = decode(body(*rows, ROW | {"x": 1}), MEASUREMENTS.schema, CursorPaging()).batch.slice(0, 50)
+    fast = decode(body(*rows), MEASUREMENTS.schema, paths=PATHS).batch
+    slow = decode(body(*rows, ROW | {"x": 1}), MEASUREMENTS.schema, paths=PATHS).batch.slice(0, 50)
     assert pa.Table.from_batches([fast]).equals(pa.Table.from_batches([slow]))

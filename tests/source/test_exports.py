@@ -1,4 +1,4 @@
-"""Exports under faults and kills; the states are drawn in nbs/source/11_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
+"""Exports under faults and kills; the states are drawn in nbs/source/16_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ from smartsensor.source.export_jobs import (
 from smartsensor.source.exports import cancel, sweep
 from smartsensor.source.formats import read_rows, sort_rows, split_into_pages
 from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window, cut
 
 RUN = "20261120T100000Z-test"

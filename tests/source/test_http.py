@@ -1,4 +1,4 @@
-"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/source/05_http.ipynb."""
+"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/source/06_http.ipynb."""
 
 import contextlib
 import json
@@ -214,7 +214,7 @@ def test_a_reply_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("count", ["-1", "1.5", '"7"', "null", "true", "[]"])
 def test_an_invalid_count_is_refused(count: str) -> None:
-    from smartsensor.source.resources import RESOURCES
+    from smartsensor.source.smartsensor_api import RESOURCES
     from smartsensor.windows import EPOCH, Window, instant
 
     script = Script((200, {}, b'{"count": %s}' % count.encode()))

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from smartsensor.source.decode import decode
-from smartsensor.source.paging import CursorPaging
 
 SCHEMA = pa.schema(
     [("id", pa.string()), ("at", pa.timestamp("us", "UTC")), ("plate", pa.struct([("maker", pa.string())]))]
@@ -46,7 +45,7 @@ def row(name: bytes = b"a", at: bytes = b"2026-11-20T00:00:00Z", maker: bytes = 
 def test_what_is_not_utf8_is_repaired_and_its_bytes_are_kept(
     tmp_path: Path, poisoned: bytes, column: str, extra: str, drift: str
 ) -> None:
-    decoded = decode(page(row(name=b"good"), poisoned), SCHEMA, CursorPaging())
+    decoded = decode(page(row(name=b"good"), poisoned), SCHEMA)
     decoded.batch.validate(full=True)
     pq.write_table(pa.Table.from_batches([decoded.batch]), tmp_path / "part.parquet")
     seen: list[list[dict[str, Any]]] = [
@@ -73,7 +72,7 @@ def test_what_is_not_utf8_is_repaired_and_its_bytes_are_kept(
 )
 @pytest.mark.parametrize("more", [b"", b',"new":1'], ids=["plain", "with an unknown field"])
 def test_an_impossible_instant_fails_no_page(at: bytes, fits: bool, more: bytes) -> None:
-    decoded = decode(page(row(name=b"good"), row(at=at, more=more)), SCHEMA, CursorPaging())
+    decoded = decode(page(row(name=b"good"), row(at=at, more=more)), SCHEMA)
     good, bad = decoded.batch.to_pylist()
     assert good["at"] is not None
     assert (bad["at"] is not None) == fits

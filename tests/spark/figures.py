@@ -65,7 +65,7 @@ def measure(task: Task) -> None:
     from smartsensor.jobs.extraction import extract_all
     from smartsensor.jobs.plan import Due
     from smartsensor.lake.lake import Lake
-    from smartsensor.source.http import connect
+    from smartsensor.source.sources import connect
     from smartsensor.windows import Window, cut
 
     span = Window(END - timedelta(minutes=task.first), END - timedelta(minutes=task.last))

@@ -17,7 +17,7 @@ from synthetic import DAY0, SqlGate, engine, land_files, run_id, write_suite
 
 from smartsensor.jobs.promote import promote
 from smartsensor.lake.lake import Lake
-from smartsensor.source.resources import MEASUREMENTS
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 
 GOAL, ROUNDS = 1.3, 3
