@@ -19,6 +19,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from smartsensor.jobs.workers import balanced
+from smartsensor.source.http import Client
 from spark.cluster import CONF, environment, executors
 
 import smartsensor
@@ -28,7 +30,6 @@ from smartsensor.jobs.engine_spark import Spark, bucket_folders, find_java
 from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
-from smartsensor.jobs.workers import balanced
 from smartsensor.lake.lake import Lake
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -42,8 +43,7 @@ from smartsensor.source.budget import (
     share_rate,
 )
 from smartsensor.source.errors import AuthError
-from smartsensor.source.http import Client
-from smartsensor.source.resources import MEASUREMENTS, RESOURCES
+from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
@@ -127,8 +127,7 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
     client, lake = client_of(api), Lake(str(tmp_path))
     told: list[int] = []
     functions = {
-        "token": lambda: client.auth.token().value.reveal(),
-        "drop": client.auth.drop,
+        **module.serve_signer(client.auth),
         "rows": lambda name, rows: told.append(rows),
     }
     with closing(serve_rate(client.budget, threading.Event(), functions=functions)) as desk:
@@ -146,8 +145,7 @@ def test_a_fault_that_a_retry_can_not_mend_comes_back_as_itself(api: Running, tm
     client = client_of(api, secret="wrong")
     stop = threading.Event()
     functions = {
-        "token": lambda: client.auth.token().value.reveal(),
-        "drop": client.auth.drop,
+        **module.serve_signer(client.auth),
         "rows": print,
         "fail": stop.set,
     }
