@@ -6,7 +6,8 @@
 __all__ = ['DECIDED', 'QUARANTINE_COLUMNS', 'MAX_DAY_RANGES', 'PromotionError', 'columns', 'partitioning', 'partition_expression',
            'latest_first', 'latest_rows', 'required_fields_rule', 'is_bad', 'decided_rule', 'quarantine_schema',
            'quarantine', 'RawCounts', 'may_be_published', 'count_raw', 'cross_check', 'where_keys_are', 'same_span',
-           'files_with_keys', 'within_table', 'compare_with_published', 'replace_by_snapshot', 'Merge', 'plan_merge']
+           'files_with_keys', 'within_table', 'compare_with_published', 'replace_by_snapshot', 'Merge', 'plan_merge',
+           'with_partition']
 
 # %% ../../nbs/jobs/57_merge.ipynb #d44cecde
 import json
@@ -325,7 +326,7 @@ def _append(engine: Engine, resource: Resource, good: str, arrived: int) -> Merg
     already = int(repeated["n"]) - int(repeated["keys"])
     sql = f"{unique_rows} UNION ALL {repeated_rows}" if repeated["keys"] else good
     new = arrived - already
-    return Merge(_with_partition(resource, sql) if new else "", (), new, new, 0, already, 0)
+    return Merge(with_partition(resource, sql) if new else "", (), new, new, 0, already, 0)
 
 
 def _count(engine: Engine, sql: str) -> int:
@@ -369,7 +370,8 @@ def plan_merge(
     return Merge(sql if rows else "", replaced, rows, new, updated, already, removed)
 
 # %% ../../nbs/jobs/57_merge.ipynb #7f1e40d5
-def _with_partition(resource: Resource, rows: str) -> str:
+def with_partition(resource: Resource, rows: str) -> str:
+    "The same rows with their partition, where the resource has one."
     return (
         f"SELECT *, {partition_expression(resource)} AS {sql_name(resource.partition)} FROM ({rows})"
         if resource.partition
