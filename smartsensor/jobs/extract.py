@@ -334,7 +334,7 @@ def _count_distinct(lake: Lake, resource: Resource, progress: Progress) -> int:
     "Distinct row versions: all rows where strict order proves it, else counted in the files."
     if progress.counts.ordered:
         return progress.counts.rows
-    names = [*resource.key, *([resource.incremental_field] if resource.incremental_field else [])]
+    names = list(dict.fromkeys([*resource.key, *filter(None, [resource.incremental_field])]))
     tables = [pq.read_table(lake.open(part.key), columns=names) for part in progress.parts]
     return pa.concat_tables(tables).group_by(names).aggregate([]).num_rows if tables else 0
 

@@ -38,6 +38,7 @@ from smartsensor.jobs.merge import (
     decided_rule,
     partitioning,
     required_fields_rule,
+    by_reading,
     plan_merge,
 )
 from .attempt import Attempt, Judge, Promotion, Staged, decided, discard, released, separate, stage
@@ -133,7 +134,7 @@ def _name_rows(attempt: Attempt) -> list[RowRule]:
         decided_rule(attempt.lake.manifest(one.manifest).run, one.window, str(one))
         for one in decided(attempt, "quarantine", attempt.manifests)
     ]
-    attempt.view_raw("raw", "_file" if set_aside else None)
+    attempt.view_raw("raw", "_file" if set_aside or by_reading(attempt.resource) else None)
     attempt.view_raw("arrivals", "_file")
     critical = row_rules(attempt.gate.expectations / f"{attempt.resource.name}.raw.json")
     return [*set_aside, required_fields_rule(attempt.resource), *critical]

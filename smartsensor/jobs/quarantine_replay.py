@@ -157,7 +157,7 @@ def _replay(
     counted = count_raw(engine, resource, rules, published)
     if counted.rows == counted.bad:
         return Replay(resource.name, "nothing passes", published.number, waited)
-    merge = plan_merge(engine, table, resource, published, counted, rules)
+    merge = plan_merge(engine, table, resource, published, counted, rules, waited=True)
     reached("replay merged")
     counts = {"new": merge.new, "updated": merge.updated, "already": merge.already}
     if sum(counts.values()) != counted.rows - counted.bad:
