@@ -38,7 +38,7 @@ class Due:
     resource: str
     window: Window
     rows: int | None  # that the source declared when the plan was made; None where it does not count
-    why: str = "new"  # new, backfill; gap: planned before, never closed; late: closed, but the source has more rows now
+    why: str = "new"  # new, backfill; gap: planned before, never closed; late: closed, but the source has more rows now; new parent
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; a planned window has none
 
     def as_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -67,9 +67,14 @@ class Parents:
 
     resource: "Resource"  # lists the parents, in its own way
     column: str  # of the parents; its value goes where `{column}` stands in path and parameters
+    of_run: Mapping[str, datetime | None] | None = field(
+        default=None, hash=False
+    )  # as `jobs.parents` settles them for a run: windows that begin later leave one out
 
     def values(self, ask: Callable[[Query], Reply], window: Window, limit: int) -> list[str]:  # ascending, distinct
         "The values of all parents, as text."
+        if self.of_run is not None:
+            return sorted(value for value, until in self.of_run.items() if until is None or window.start <= until)
         pages = self.resource.walk(ask, window, limit)
         found = {value for page in pages for value in page.batch.column(self.column).to_pylist()}
         return sorted(str(value) for value in found if value is not None)

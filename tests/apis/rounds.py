@@ -24,7 +24,7 @@ from smartsensor.config import ApiSettings, Secret, Settings
 from smartsensor.jobs import landing
 from smartsensor.jobs.check import Report, check, raise_if_failed
 from smartsensor.jobs.engine_duckdb import DuckDB
-from smartsensor.jobs.extraction import extract_all
+from smartsensor.jobs.extraction import Extraction, extract_all
 from smartsensor.jobs.promote import promote
 from smartsensor.jobs.reading import read
 from smartsensor.lake.lake import Lake
@@ -79,7 +79,11 @@ class Pipeline:
     @property
     def settings(self) -> Settings:
         api = ApiSettings(
-            self.api.url, client_id=self.case.client_id, client_secret=Secret(self.case.secret), rate_per_s=0
+            self.api.url,
+            client_id=self.case.client_id,
+            client_secret=Secret(self.case.secret),
+            rate_per_s=0,
+            max_attempts=12,
         )
         return Settings(
             api, str(self.root / "lake"), expectations=self.root / "expectations", settling=timedelta(0), history=timedelta(days=2),
@@ -96,10 +100,10 @@ class Pipeline:
         self.lake.put(f"runs/{run}/check.json", json.dumps(report.as_json()).encode())
         return report
 
-    def extract(self, run: str, on_rows: Callable[[str, int], None] = lambda resource, rows: None) -> Sequence[Any]:
+    def extract(self, run: str, on_rows: Callable[[str, int], None] = lambda resource, rows: None) -> Extraction:
         due = Report.from_json(self.lake.json(f"runs/{run}/check.json")).due
         with patch.multiple(landing, PART_ROWS=25, GROUP_ROWS=25):  # so that a window has parts, and progress
-            return extract_all(self.client(), self.lake, due, run, 2, on_rows, self.case.source.resources).manifests
+            return extract_all(self.client(), self.lake, due, run, 2, on_rows, self.case.source.resources)
 
     def extract_and_die(self, run: str, page: int) -> None:
         """Extract in a process that is killed at a page; AssertionError where it came to its end."""
@@ -129,8 +133,10 @@ class Pipeline:
     def difference(self) -> str:
         """What is wrong with the published rows, in words; "" when they equal the server's truth in every column."""
         truth = self.api.truth(self.api.start, self.api.now)
-        found = read(self.resource, columns=list(truth[0]), lake=self.lake).arrow().to_pylist()
-        return differences(truth, found, self.api.key)
+        return differences(truth, self.rows(list(truth[0])), self.api.key)
+
+    def rows(self, columns: list[str]) -> list[Row]:
+        return read(self.resource, columns=columns, lake=self.lake).arrow().to_pylist()
 
 
 def differences(truth: Sequence[Row], found: Sequence[Row], key: Sequence[str]) -> str:

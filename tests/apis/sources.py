@@ -103,7 +103,7 @@ SERIES = Resource(
     columns(measured_at=INSTANT, variable=TEXT, value=REAL, quality=WHOLE),
     "incremental", incremental_field="measured_at", event_field="measured_at", version=(), lookback=LATE,
     filter=TimeFilter("from", "to", since_excluded=True, before_included=True, resolution=MS),
-    paging=LinkPaging("limit"), limit=200, rows=(Each(), Unpivot(("_time",), (("_qc", "quality"),))),
+    paging=LinkPaging("limit"), limit=100, rows=(Each(), Unpivot(("_time",), (("_qc", "quality"),))),
     sent={"measured_at": Sent("_time"), "variable": Sent("name")},
 )  # fmt: skip
 INSIGHTS = Source("insights", (SERIES,), sign_in=OAuthClientCredentials("/oauth/token"), probes=NO_PROBES)
