@@ -141,6 +141,15 @@ def _copy_file(job: tuple[pafs.FileSystem, str, pafs.FileSystem, str]) -> None:
     pafs.copy_files(origin, path, source_filesystem=source, destination_filesystem=target, use_threads=False)
 
 # %% ../../nbs/jobs/55_engine_duckdb.ipynb #d0c0ffee
+def _write(db: Any, sql: str, folder: str, partition: str | None) -> None:
+    "Write a result as Parquet files of a folder."
+    with file_errors(Path(folder), True):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    target = folder if partition else f"{folder}/part-0.parquet"
+    by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
+    db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
+
+
 def _split(db: Any, path: Path, order: Sequence[str], target_bytes: int) -> None:
     "Write a file anew as several of the target size, one after the other; DuckDB takes no size where it partitions."
     threads = db.execute("SELECT current_setting('threads')").fetchone()[0]
@@ -195,13 +204,7 @@ class DuckDB:
     def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         here = self._near.place(folder)
-        with file_errors(Path(here), True):
-            Path(here).mkdir(parents=True, exist_ok=True)
-        target = here if partition else f"{here}/part-0.parquet"
-        by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
-        self._db.execute(
-            f"COPY ({sql}{_ordered(partition, order)}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})"
-        )
+        _write(self._db, f"{sql}{_ordered(partition, order)}", here, partition)
         for one in staged_files(here, partition):
             if one.bytes > 1.5 * self._target:
                 _split(self._db, Path(here, one.name), order, self._target)
