@@ -76,6 +76,7 @@ class Settings:
     threads: int = 4  # windows that are read at the same time
     settling: timedelta = timedelta(seconds=60)  # kept clear of the server's clock, for rows it is still indexing
     history: timedelta = timedelta(days=3)  # how far back the first run goes
+    file_mb: int = 128  # of a file of the tables; a partition with more has several
     held_hours: float = 24.0  # after which a window that the gate holds is overdue
     record: bool = False  # keep every reply of extraction on cassettes, below runs/<run>/cassettes/
 
@@ -149,6 +150,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "THREADS": ("threads", _parse_count),
     "SETTLING_S": ("settling", lambda text: timedelta(seconds=_parse_number(text))),
     "HISTORY_DAYS": ("history", lambda text: timedelta(days=_parse_number(text))),
+    "FILE_MB": ("file_mb", _parse_count),
     "HELD_HOURS": ("held_hours", _parse_number),
     "RECORD": ("record", _parse_flag),
 }

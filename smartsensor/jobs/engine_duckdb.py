@@ -19,7 +19,16 @@ from ..lake.store import file_errors
 
 from ..quality.verdicts import SqlTable
 from ..quality.row_rules import sql_name
-from .engines import SMALL, Staged, FileView, gate_batch, locate_files, sql_type, staged_files
+from smartsensor.jobs.engines import (
+    SMALL,
+    TARGET_MB,
+    Staged,
+    FileView,
+    gate_batch,
+    locate_files,
+    sql_type,
+    staged_files,
+)
 
 # %% ../../nbs/jobs/55_engine_duckdb.ipynb #d9787679
 def _half_of_memory() -> str:
@@ -143,10 +152,11 @@ class DuckDB:
         threads: int | None = None,  # None: one for each CPU
         memory_limit: str | None = None,  # "4GB", beyond it spills; None: half of the machine's, at most 8 GiB
         small: int = SMALL,  # rows up to which the gate gets an Arrow table
+        target_bytes: int = TARGET_MB << 20,  # of a staged file
     ) -> None:
         import duckdb
 
-        self._path, self._small = folder / "engine.duckdb", small
+        self._path, self._small, self._target = folder / "engine.duckdb", small, target_bytes
         self._near, self._views = _LocalCopies(folder / "near"), dict[str, FileView]()
         self._db = duckdb.connect(str(self._path), config=_NAN_SAFE)
         _set(self._db, TimeZone="UTC", temp_directory=str(folder / "spill"), preserve_insertion_order="false")
@@ -180,9 +190,23 @@ class DuckDB:
         self._db.execute(
             f"COPY ({sql}{_ordered(partition, order)}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})"
         )
+        for one in staged_files(here, partition):
+            if one.bytes > 1.5 * self._target:
+                self._split(Path(here, one.name), order)
         staged = staged_files(here, partition)
         self._near.send(folder, [one.name for one in staged])
         return staged
+
+    def _split(self, path: Path, order: Sequence[str]) -> None:
+        "Write a file anew as several of the target size, one after the other; DuckDB takes no size where it partitions."
+        threads = self._db.execute("SELECT current_setting('threads')").fetchone()[0]
+        _set(self._db, preserve_insertion_order="true", threads="1")  # several threads would mix the row groups
+        size = f"FILE_SIZE_BYTES {self._target}, FILENAME_PATTERN '{path.stem}-{{i}}', OVERWRITE_OR_IGNORE"
+        self._db.execute(
+            f"COPY (FROM {_parquet([str(path)])}{_ordered(None, order)}) TO {_quoted(str(path.parent))} (FORMAT parquet, COMPRESSION zstd, {size})"
+        )
+        _set(self._db, preserve_insertion_order="false", threads=str(threads))
+        path.unlink()
 
     def batch(self, name: str) -> Any:
         "A view for the gate: an Arrow table when small, else a view that it asks through a cursor."

@@ -127,7 +127,8 @@ def _land_pages(
             context.on_rows(resource.name, rows.num_rows)
             received += page.rows
             if _is_checkpoint(progress.pages):
-                _refuse_endless(cassette.client, resource, window, progress.pages, received)
+                requests = _refuse_endless(cassette.client, resource, window, progress.pages, received)
+                progress = replace(progress, requests=progress.requests + requests)
             overdue = context.overdue()
             if page.next_cursor is not None and (writer.part_is_full or overdue):
                 progress = replace(_seal(writer, progress), cassette_pieces=cassette.seal())
@@ -138,7 +139,7 @@ def _land_pages(
         outside.save()
         return _seal(writer, progress)
 
-
+# %% ../../nbs/jobs/48_extract.ipynb #7f4cfdf2
 def _add_page(progress: Progress, page: Page, outside: int) -> Progress:
     return replace(
         progress,
@@ -156,19 +157,16 @@ def _seal(writer: WindowWriter, progress: Progress) -> Progress:
     return replace(progress, parts=tuple(writer.files.parts), counts=writer.files.counts)
 
 # %% ../../nbs/jobs/48_extract.ipynb #f00d0012
-FIRST_CHECKPOINT = 100  # pages; the next are at twice as many, and so on
+FIRST_CHECKPOINT = 250  # pages; the next are at twice as many, and so on
 
 
 def _is_checkpoint(pages: int) -> bool:
     "Whether a listing is compared with the source's count after so many pages."
-    return (
-        pages >= FIRST_CHECKPOINT
-        and (pages // FIRST_CHECKPOINT) * FIRST_CHECKPOINT == pages
-        and (pages // FIRST_CHECKPOINT).bit_count() == 1
-    )
+    times, rest = divmod(pages, FIRST_CHECKPOINT)
+    return rest == 0 and times.bit_count() == 1
 
 
-def _refuse_endless(client: Client, resource: Resource, window: Window, pages: int, rows: int) -> None:
+def _refuse_endless(client: Client, resource: Resource, window: Window, pages: int, rows: int) -> int:  # requests made
     "ContractError where far more came than the source counts."
     declared = client.count(resource, window)
     if declared is not None and rows + pages > 2 * declared + 10 * client.settings.page_limit:
@@ -176,6 +174,7 @@ def _refuse_endless(client: Client, resource: Resource, window: Window, pages: i
             f"the listing of {resource.name} {window} does not end: {pages} pages with {rows:,} rows came, and the source counts {declared:,}; "
             "tell the API's owner, and compare the declared paging with a page"
         )
+    return int(declared is not None)
 
 
 def _with_outside(progress: Progress) -> tuple[str, ...]:
@@ -357,7 +356,7 @@ def _count_distinct(lake: Lake, resource: Resource, progress: Progress) -> int:
     "Distinct row versions: all rows where strict order proves it, else counted in the files."
     if progress.counts.ordered:
         return progress.counts.rows
-    names = [*resource.key, *([resource.incremental_field] if resource.incremental_field else [])]
+    names = list(dict.fromkeys([*resource.key, *filter(None, [resource.incremental_field])]))
     tables = [pq.read_table(lake.open(part.key), columns=names) for part in progress.parts]
     return pa.concat_tables(tables).group_by(names).aggregate([]).num_rows if tables else 0
 

@@ -26,7 +26,7 @@ from ..lake.catalogs import QUALIFIED, QUARANTINE
 from ..lake.tables import Tables, Version, commit, current, expirable, expire, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules
-from .engines import Engine, EngineError
+from .engines import TARGET_MB, Engine, EngineError
 from .engine_duckdb import DuckDB
 from .engine_spark import Spark
 from smartsensor.jobs.merge import (
@@ -38,6 +38,7 @@ from smartsensor.jobs.merge import (
     decided_rule,
     partitioning,
     required_fields_rule,
+    by_reading,
     plan_merge,
 )
 from .attempt import Attempt, Judge, Promotion, Staged, decided, discard, released, separate, stage
@@ -56,12 +57,13 @@ from .pending import check_layers, pending
 def open_engine(
     name: str,  # "duckdb" or "spark"
     folder: Path,  # temporary: databases and what spills
+    file_mb: int = TARGET_MB,  # of a staged file; a partition with more becomes several
 ) -> Engine:
     "An engine by its name; close it when done."
     if name == "duckdb":
-        return DuckDB(folder)
+        return DuckDB(folder, target_bytes=file_mb << 20)
     if name == "spark":
-        return Spark(folder=folder)
+        return Spark(folder=folder, target_bytes=file_mb << 20)
     raise EngineError(f"there is no engine {name!r}: SMARTSENSOR_ENGINE is duckdb or spark")
 
 # %% ../../nbs/jobs/64_promote.ipynb #29c0e99f
@@ -132,7 +134,7 @@ def _name_rows(attempt: Attempt) -> list[RowRule]:
         decided_rule(attempt.lake.manifest(one.manifest).run, one.window, str(one))
         for one in decided(attempt, "quarantine", attempt.manifests)
     ]
-    attempt.view_raw("raw", "_file" if set_aside else None)
+    attempt.view_raw("raw", "_file" if set_aside or by_reading(attempt.resource) else None)
     attempt.view_raw("arrivals", "_file")
     critical = row_rules(attempt.gate.expectations / f"{attempt.resource.name}.raw.json")
     return [*set_aside, required_fields_rule(attempt.resource), *critical]

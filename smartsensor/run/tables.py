@@ -7,7 +7,10 @@ __all__ = ['tables_commands', 'ResourceArgument', 'versions', 'print_rows', 'pri
 
 # %% ../../nbs/run/97_tables.ipynb #b4c87f66
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +29,8 @@ from smartsensor.jobs.reading import (
     find_table,
     versions as list_versions,
 )
+from ..jobs.promote import open_engine
+from ..jobs.quarantine_replay import wait_again
 from .terminal import new_table, number, out, print_line
 from .options import LakeOption, open_lake
 
@@ -110,6 +115,10 @@ def rollback(
     if not yes:
         print_line("Nothing was changed: --yes does it.")
         return
-    table = find_table(opened, QUALIFIED, declared.name)
-    made = publish_again(table, version, new_run_id(datetime.now(UTC), "rollback-"))
+    table, run = find_table(opened, QUALIFIED, declared.name), new_run_id(datetime.now(UTC), "rollback-")
+    with TemporaryDirectory(prefix="engine-") as folder, closing(open_engine("duckdb", Path(folder))) as engine:
+        waiting = wait_again(opened, declared, engine, target, run)
+    if waiting:
+        print_line(f"{waiting:,} rows of quarantine wait again: smartsensor quarantine replay {resource}")
+    made = publish_again(table, version, run)
     print_line(f"Published: version {made.number}, {made.rows:,} rows, the same as version {version}.")

@@ -234,7 +234,7 @@ def _refuse_what_no_reader_opens(rows: pa.StructArray) -> None:
             if ends["min"].is_valid and not _FIRST <= ends["min"].as_py() <= ends["max"].as_py() <= _LAST:
                 raise pa.ArrowInvalid(f"an instant of {field.name} lies outside of the years 1 to 9999")
 
-
+# %% ../../nbs/source/10_decode.ipynb #9b96952a
 TWICE = "_twice"  # names that an object has more than once
 
 

@@ -295,13 +295,15 @@ class Client:
         other.recorder = recorder
         return other
 
-    def get(self, path: str, params: Mapping[str, str] | None = None, signed: bool = True) -> Reply:
+    def get(self, path: str, params: Mapping[str, str | int] | None = None, signed: bool = True) -> Reply:
         "One GET with retries; ApiError. Unsigned only where the API takes no token."
         auth, url = self.auth if signed else None, self.settings.base_url + path
         return send(self, requests.Request("GET", url, params=dict(params or {}), auth=auth), f"GET {path}")
 
     def ask(self, query: Query) -> Reply:
         "One request that reads, with retries; ApiError."
+        if not (query.url or query.headers or query.post):
+            return self.get(query.path, query.params)
         url, headers = query.url or self.settings.base_url + query.path, dict(query.headers)
         if not same_origin(url, self.settings.base_url):
             raise ContractError(f"{query.label}: the next page is at {urlsplit(url).netloc}: no token is sent there")

@@ -56,7 +56,9 @@ class Received:
 class Paging:
     """A style of paging. This one is for an API that sends all rows of a window at once: `[...]`."""
 
-    full: int | None = None  # a reply of so many rows is cut off: ContractError; None: the API never cuts
+    full: int | None = field(
+        default=None, kw_only=True
+    )  # a reply of so many rows is cut off: ContractError; None: the API never cuts
 
     @property
     def paths(self) -> Mapping[str, pa.DataType]:

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -204,6 +205,13 @@ def test_a_catalog_that_is_locked_for_too_long(lake: Lake, monkeypatch: pytest.M
         other.execute("ROLLBACK")
     assert add(lake, staged, "again").number == 2
     assert rows_of(open_readings(lake)) == [*ROWS, ("c", 3.0)]
+
+
+def test_a_catalog_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.3, other.execute, ["ROLLBACK"]).start()
+        assert readings(Lake(str(tmp_path))).current_snapshot() is None
 
 
 def test_a_catalog_that_may_not_be_written(lake: Lake) -> None:
