@@ -9,6 +9,7 @@ __all__ = ['FIRST_CHECKPOINT', 'MAX_LISTINGS', 'Stopped', 'ExtractionContext', '
 # %% ../../nbs/jobs/48_extract.ipynb #bacb13c3
 import contextlib
 import json
+import math
 import os
 import tempfile
 import threading
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..windows import EPOCH, Window, rfc3339
-from ..source.errors import BadRequest, ContractError, CursorExpired
+from ..source.errors import BadRequest, ContractError, CursorExpired, TransportFault
 from ..source.http import Client
 from ..source.listing import Page
 from ..source.resources import Resource
@@ -62,13 +63,29 @@ class ExtractionContext:
     slots: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 2))  # exports at once; API allows 3
     poll_policy: PollPolicy = PollPolicy()  # noqa: RUF009  (frozen)
     sleep: Callable[[float], object] | None = None  # between polls of an export; None: a wait that `stop` ends
-    clock: Callable[[], float] = time.monotonic  # for the deadlines of exports
+    clock: Callable[[], float] = time.monotonic  # for deadlines
+    deadline_s: float = math.inf  # of a window
+    ends: float = math.inf  # when the window has to end, on the clock
     part_suffix: str = ""  # suffix of part names for a retried Spark task or a repeated shard listing
 
     def check(self) -> None:
         "Raise Stopped when `stop` is set."
         if self.stop.is_set():
             raise Stopped
+
+    def overdue(self) -> TransportFault | None:
+        "What ends a window that takes too long; retryable."
+        if self.clock() < self.ends:
+            return None
+        return TransportFault(
+            f"a window takes longer than {self.deadline_s:g} s (SMARTSENSOR_WINDOW_DEADLINE_S): what came is kept, run again to go on from there"
+        )
+
+    def check_export(self) -> None:
+        "Raise Stopped, or that the window is overdue."
+        self.check()
+        if overdue := self.overdue():
+            raise overdue
 
 # %% ../../nbs/jobs/48_extract.ipynb #51447092
 def _land_listing(
@@ -112,10 +129,13 @@ def _land_pages(
             if _is_checkpoint(progress.pages):
                 requests = _refuse_endless(cassette.client, resource, window, progress.pages, received)
                 progress = replace(progress, requests=progress.requests + requests)
-            if writer.part_is_full and page.next_cursor is not None:
+            overdue = context.overdue()
+            if page.next_cursor is not None and (writer.part_is_full or overdue):
                 progress = replace(_seal(writer, progress), cassette_pieces=cassette.seal())
                 if not context.part_suffix:
                     save_progress(lake, resource, run, window, progress)
+                if overdue:
+                    raise overdue
         outside.save()
         return _seal(writer, progress)
 
@@ -172,7 +192,7 @@ def make_exporter(client: Client, lake: Lake, context: ExtractionContext = Extra
         folder = Path(tempfile.gettempdir()) / f"smartsensor-exports-{os.getuid()}"
     return Exporter(
         client, lake, folder, context.poll_policy, context.clock, context.sleep or context.stop.wait,
-        on_progress=lambda message: context.on_rows(message, 0), raise_if_stopped=context.check, slots=context.slots,
+        on_progress=lambda message: context.on_rows(message, 0), raise_if_stopped=context.check_export, slots=context.slots,
     )  # fmt: skip
 
 
@@ -280,6 +300,8 @@ def extract(
     expected_rows: int | None = None,  # decides between pages and export; None: pages
 ) -> Manifest:  # durable when this returns; ApiError, LakeError, Stopped
     "Land one window or shard: its rows, then its manifest. What this run has landed is not read again."
+    deadline_s = client.settings.window_deadline_s
+    context = replace(context, deadline_s=deadline_s, ends=context.clock() + deadline_s)
     exports = not resource.where and by_export(client, resource, expected_rows)
     request = ExportRequest(resource.name, window, run) if exports else None
     exporter = make_exporter(client, lake, context)

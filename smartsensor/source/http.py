@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from ..config import ApiSettings, TokenStore
@@ -38,7 +38,7 @@ from smartsensor.source.errors import (
     TransportFault,
     redact,
 )
-from .auth import TokenError
+from .auth import DeadlineAdapter, TokenError
 from .sign_in import SMARTSENSOR_SIGN_IN, SignIn, open_sign_in
 from .budget import Budget
 
@@ -218,7 +218,11 @@ class HttpSession:
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
             self._session.mount(
-                scheme, transport or HTTPAdapter(pool_connections=2, pool_maxsize=connections, pool_block=True)
+                scheme,
+                transport
+                or DeadlineAdapter(
+                    settings.reply_deadline_s, pool_connections=2, pool_maxsize=connections, pool_block=True
+                ),
             )
         # Proxies and certificates from the environment, looked up once: for each request it would cost a tenth of the time.
         self._options = self._session.merge_environment_settings(settings.base_url, {}, True, None, None)
@@ -408,7 +412,9 @@ def _error_detail(error: requests.RequestException) -> str:
         "ReadTimeout": "no answer in time",
         "ChunkedEncodingError": "the reply broke off",
     }
-    refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))  # buried in urllib3's message
+    if late := re.search(r"no whole reply within [\d.e+]+ s", str(error)):  # buried in urllib3's message, as the others
+        return f"{late[0]}: the server sends too slowly, or SMARTSENSOR_REPLY_DEADLINE_S is too short"
+    refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))
     if refused:
         return f"no connection ({refused[1]})"
     return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {redact(str(error))[:200]})")
