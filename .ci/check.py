@@ -145,7 +145,10 @@ def in_step() -> Outcome:
 
 def nbdev_test() -> Outcome:
     "Every notebook in nbs/ runs from top to bottom. nbdev_test calls it a success when it finds none: counted here."
-    notebooks = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    found = (path.relative_to(ROOT) for path in (ROOT / "nbs").rglob("*.ipynb"))
+    notebooks = [
+        path for path in found if not any(part.startswith((".", "_")) for part in path.parts)
+    ]  # as nbdev has it
     code, output = run("nbdev_test", "--n_workers", "2", "--do_print", "--timing")
     completed = output.count("- Completed ")
     note = f"{completed} notebooks"

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import venv
 import zipfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,7 +90,7 @@ def write_requirements() -> Path:
     return path
 
 
-def pack(wheel: Path, requirements: Path) -> Path:
+def pack(wheel: Path, requirements: Path, others: Sequence[Path] = ()) -> Path:
     "dist/smartsensor-VERSION.gluewheels.zip, as Glue wants it: wheels/ with all wheels, and requirements.txt that names them."
     version = wheel.name.split("-")[1]
     path = DIST / f"smartsensor-{version}.gluewheels.zip"
@@ -100,9 +101,10 @@ def pack(wheel: Path, requirements: Path) -> Path:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *words, "--dest", folder, "-r", requirements], check=True)
         with zipfile.ZipFile(path, "w") as archive:  # wheels are compressed already
-            for file in [wheel, *sorted(Path(folder).iterdir())]:
+            for file in [wheel, *others, *sorted(Path(folder).iterdir())]:
                 archive.write(file, f"wheels/{file.name}")
-            archive.writestr("wheels/requirements.txt", "\n".join([*named, f"smartsensor=={version}"]) + "\n")
+            named += ["==".join(file.name.split("-")[:2]) for file in (wheel, *others)]
+            archive.writestr("wheels/requirements.txt", "\n".join(named) + "\n")
     return path
 
 
@@ -154,13 +156,14 @@ def submit(python: Path, job: str, folder: Path, env: dict[str, str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="try it in a clean environment; some minutes")
+    parser.add_argument("--wheel", type=Path, action="append", default=[], help="one more for the zip: a project's own")
     options = parser.parse_args()
     DIST.mkdir(exist_ok=True)
     for old in DIST.glob("smartsensor-*"):
         old.unlink()
     wheel, requirements = build(DIST), write_requirements()
     count = len(pins(installed_by_a_job()))
-    packed = pack(wheel, requirements)
+    packed = pack(wheel, requirements, options.wheel)
     made = [f"{wheel.relative_to(ROOT)} and {count} pins in {requirements.relative_to(ROOT)}"]
     made.append(f"{packed.relative_to(ROOT)} of {packed.stat().st_size / 1e6:.0f} MB")
     if options.check:

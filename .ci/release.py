@@ -2,6 +2,9 @@
 
 What Glue jobs run lies below releases/<ID>/: the package with all that it needs and Glue has not (packed by
 `.ci/dist.py`, so that no job asks a package index at night), the job notebooks with their entry, the suites. Both the deployment workflow and the rehearsal call this. Credentials and end point come from the environment, as boto3 has it.
+
+With --project FOLDER the suites and the notebooks in nbs/ are those of a project that `smartsensor init` began, and so are the
+job notebooks where it has a folder glue_notebooks.
 """
 
 import argparse
@@ -23,20 +26,27 @@ def build(folder: Path) -> Path:
     return next(folder.glob("smartsensor-*.whl"))
 
 
-def contents(wheels: Path) -> Iterator[tuple[str, Path]]:
+def contents(wheels: Path, project: Path = ROOT) -> Iterator[tuple[str, Path]]:
     "Name below releases/<ID>/, and file."
     yield WHEELS, wheels
-    for folder, pattern in (("glue_notebooks", "*.ipynb"), ("glue_notebooks", "*.py"), ("expectations", "*.json")):
-        for path in sorted((ROOT / folder).glob(pattern)):
+    jobs = project if (project / "glue_notebooks").is_dir() else ROOT
+    parts = [(jobs, "glue_notebooks", "*.ipynb"), (jobs, "glue_notebooks", "*.py"), (project, "expectations", "*.json")]
+    if project != ROOT:  # what declares its source; ours is in the package
+        parts.append((project, "nbs", "*.ipynb"))
+    for root, folder, pattern in parts:
+        found = sorted((root / folder).glob(pattern))
+        if not found:
+            sys.exit(f"{root / folder} holds no {pattern}: is {project} the folder of the project?")
+        for path in found:
             yield f"{folder}/{path.name}", path
 
 
-def upload(bucket: str, release: str, wheels: Path) -> int:
+def upload(bucket: str, release: str, wheels: Path, project: Path = ROOT) -> int:
     "Put the files; how many."
     import boto3
 
     s3 = boto3.client("s3")
-    files = list(contents(wheels))
+    files = list(contents(wheels, project))
     for name, path in files:
         s3.upload_file(str(path), bucket, f"releases/{release}/{name}")
     # The session cells of the job notebooks name this one: they can't know which release is the newest.
@@ -57,8 +67,11 @@ def main() -> int:
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--release", required=True)
     parser.add_argument("--wheels", type=Path, help="the package and what it needs; default what .ci/dist.py packed")
+    parser.add_argument(
+        "--project", type=Path, default=ROOT, help="folder that has expectations and nbs; default this one"
+    )
     options = parser.parse_args()
-    number = upload(options.bucket, options.release, options.wheels or find_wheels())
+    number = upload(options.bucket, options.release, options.wheels or find_wheels(), options.project.resolve())
     print(f"{number} files in s3://{options.bucket}/releases/{options.release}/")
     return 0
 

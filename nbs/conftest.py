@@ -3,6 +3,8 @@
 import pytest
 from nbval.plugin import IPyNbCell
 
+collect_ignore = ["_new_project"]  # tests/run/test_init.py runs what `smartsensor init` writes of it
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     "Number a cell. nbval takes a cell that has outputs but no number for one that never ran, and fails it."

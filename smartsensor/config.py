@@ -51,7 +51,11 @@ class ApiSettings:
     burst: int = 10  # requests at once after a pause
     page_limit: int = 1000  # rows a page; the API allows 1,000
     connect_timeout_s: float = 5.0
-    read_timeout_s: float = 30.0
+    read_timeout_s: float = 30.0  # for the next bytes of a reply
+    reply_deadline_s: float = 60.0  # for a whole reply, however steadily its bytes drip
+    window_deadline_s: float = (
+        21_600.0  # for one window; then its progress is saved, and the next run goes on from there
+    )
     max_attempts: int = 6  # of one request
     retry_budget_s: float = 120.0  # waited for one request at most, Retry-After included
     refresh_token: Secret = Secret("")  # the first one, where the sign-in uses them
@@ -72,6 +76,7 @@ class Settings:
     threads: int = 4  # windows that are read at the same time
     settling: timedelta = timedelta(seconds=60)  # kept clear of the server's clock, for rows it is still indexing
     history: timedelta = timedelta(days=3)  # how far back the first run goes
+    file_mb: int = 128  # of a file of the tables; a partition with more has several
     held_hours: float = 24.0  # after which a window that the gate holds is overdue
     record: bool = False  # keep every reply of extraction on cassettes, below runs/<run>/cassettes/
 
@@ -128,6 +133,8 @@ API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PAGE_LIMIT": ("page_limit", _parse_count),
     "CONNECT_TIMEOUT_S": ("connect_timeout_s", _parse_number),
     "READ_TIMEOUT_S": ("read_timeout_s", _parse_number),
+    "REPLY_DEADLINE_S": ("reply_deadline_s", _parse_number),
+    "WINDOW_DEADLINE_S": ("window_deadline_s", _parse_number),
     "MAX_ATTEMPTS": ("max_attempts", _parse_count),
     "RETRY_BUDGET_S": ("retry_budget_s", _parse_number),
     "REFRESH_TOKEN": ("refresh_token", Secret),
@@ -143,6 +150,7 @@ VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "THREADS": ("threads", _parse_count),
     "SETTLING_S": ("settling", lambda text: timedelta(seconds=_parse_number(text))),
     "HISTORY_DAYS": ("history", lambda text: timedelta(days=_parse_number(text))),
+    "FILE_MB": ("file_mb", _parse_count),
     "HELD_HOURS": ("held_hours", _parse_number),
     "RECORD": ("record", _parse_flag),
 }
@@ -154,6 +162,7 @@ OTHER_VARIABLES = (  # read elsewhere
     "FENCE",  # the claim of a running job
     "SIMULATOR_SECRET",  # the simulator's own
     "DEBUG",  # show tracebacks
+    "WHEEL",  # what a project of `smartsensor init` installs
 )
 
 # %% ../nbs/00_config.ipynb #98c097c2
@@ -228,7 +237,8 @@ def _refuse_missing(names: Sequence[str]) -> None:
     if names:
         missing = ", ".join(PREFIX + name for name in names)
         raise ConfigError(
-            f"{missing}: not set. Set them for your API, or add --simulate to run against the built-in simulator"
+            f"{missing}: not set. Set them for your API, in the environment or in the .env of its project (`smartsensor init` begins one), "
+            "or add --simulate to run against the built-in simulator"
         )
 
 

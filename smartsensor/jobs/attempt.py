@@ -16,7 +16,7 @@ from uuid import uuid4
 from pyiceberg.table import Table
 
 from ..source.resources import Resource
-from ..lake.layout import Manifest
+from ..lake.layout import Manifest, outside_key
 from ..lake.lake import Lake
 from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
 from ..lake.tables import Tables, Version, files
@@ -135,7 +135,8 @@ class Attempt:
         some.view_raw("raw")
         fields = field_findings(self.lake, self.resource, self.published, windows)
         waits = [_waits_to_be_read_again(one) for one in decided(self, "reread", windows)]
-        return some.judge("raw", "raw", some.declared(), [*fields, *waits], trial)
+        outside = [_sent_other_rows(one) for one in windows if one.outside]
+        return some.judge("raw", "raw", some.declared(), [*fields, *waits, *outside], trial)
 
 # %% ../../nbs/jobs/62_attempt.ipynb #a865cff9
 def decided(attempt: Attempt, action: Action, windows: Sequence[Manifest]) -> list[Decision]:
@@ -148,6 +149,23 @@ def released(attempt: Attempt, windows: Sequence[Manifest]) -> list[Manifest]:
     "Those of some windows that the gate must not hold any more."
     keys = {one.manifest for one in attempt.decisions.values() if one.action in ("accept", "quarantine")}
     return [one for one in windows if one.key in keys]
+
+
+def _sent_other_rows(window: Manifest) -> Finding:
+    "What holds a window for which the source sent rows that nobody asked for."
+    return Finding(
+        "the source sends only rows of the window that was asked for",
+        "window",
+        None,
+        "critical",
+        False,
+        window.outside,
+        window.received + window.outside,
+        f"{window.outside:,} rows lie outside of {window.window}",
+        advice="The source ignores its filter, or takes it under another name: compare the filter of the declaration with the API's documentation. "
+        "Where it takes no upper bound, or includes it, say so there (before=None, before_included=True). "
+        f"The first of these rows are in {outside_key(window.resource, window.run, window.window)}",
+    )
 
 
 def _waits_to_be_read_again(decision: Decision) -> Finding:

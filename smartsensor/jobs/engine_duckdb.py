@@ -19,7 +19,16 @@ from ..lake.store import file_errors
 
 from ..quality.verdicts import SqlTable
 from ..quality.row_rules import sql_name
-from .engines import SMALL, Staged, FileView, gate_batch, locate_files, sql_type, staged_files
+from smartsensor.jobs.engines import (
+    SMALL,
+    TARGET_MB,
+    Staged,
+    FileView,
+    gate_batch,
+    locate_files,
+    sql_type,
+    staged_files,
+)
 
 # %% ../../nbs/jobs/55_engine_duckdb.ipynb #d9787679
 def _half_of_memory() -> str:
@@ -131,6 +140,27 @@ def _copy_file(job: tuple[pafs.FileSystem, str, pafs.FileSystem, str]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     pafs.copy_files(origin, path, source_filesystem=source, destination_filesystem=target, use_threads=False)
 
+# %% ../../nbs/jobs/55_engine_duckdb.ipynb #d0c0ffee
+def _write(db: Any, sql: str, folder: str, partition: str | None) -> None:
+    "Write a result as Parquet files of a folder."
+    with file_errors(Path(folder), True):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    target = folder if partition else f"{folder}/part-0.parquet"
+    by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
+    db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
+
+
+def _split(db: Any, path: Path, order: Sequence[str], target_bytes: int) -> None:
+    "Write a file anew as several of the target size, one after the other; DuckDB takes no size where it partitions."
+    threads = db.execute("SELECT current_setting('threads')").fetchone()[0]
+    _set(db, preserve_insertion_order="true", threads="1")  # several threads would mix the row groups
+    size = f"FILE_SIZE_BYTES {target_bytes}, FILENAME_PATTERN '{path.stem}-{{i}}', OVERWRITE_OR_IGNORE"
+    db.execute(
+        f"COPY (FROM {_parquet([str(path)])}{_ordered(None, order)}) TO {_quoted(str(path.parent))} (FORMAT parquet, COMPRESSION zstd, {size})"
+    )
+    _set(db, preserve_insertion_order="false", threads=str(threads))
+    path.unlink()
+
 # %% ../../nbs/jobs/55_engine_duckdb.ipynb #48024332
 class DuckDB:
     """DuckDB inside of this process."""
@@ -143,10 +173,11 @@ class DuckDB:
         threads: int | None = None,  # None: one for each CPU
         memory_limit: str | None = None,  # "4GB", beyond it spills; None: half of the machine's, at most 8 GiB
         small: int = SMALL,  # rows up to which the gate gets an Arrow table
+        target_bytes: int = TARGET_MB << 20,  # of a staged file
     ) -> None:
         import duckdb
 
-        self._path, self._small = folder / "engine.duckdb", small
+        self._path, self._small, self._target = folder / "engine.duckdb", small, target_bytes
         self._near, self._views = _LocalCopies(folder / "near"), dict[str, FileView]()
         self._db = duckdb.connect(str(self._path), config=_NAN_SAFE)
         _set(self._db, TimeZone="UTC", temp_directory=str(folder / "spill"), preserve_insertion_order="false")
@@ -173,13 +204,10 @@ class DuckDB:
     def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         here = self._near.place(folder)
-        with file_errors(Path(here), True):
-            Path(here).mkdir(parents=True, exist_ok=True)
-        target = here if partition else f"{here}/part-0.parquet"
-        by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
-        self._db.execute(
-            f"COPY ({sql}{_ordered(partition, order)}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})"
-        )
+        _write(self._db, f"{sql}{_ordered(partition, order)}", here, partition)
+        for one in staged_files(here, partition):
+            if one.bytes > 1.5 * self._target:
+                _split(self._db, Path(here, one.name), order, self._target)
         staged = staged_files(here, partition)
         self._near.send(folder, [one.name for one in staged])
         return staged

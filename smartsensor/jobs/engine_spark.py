@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from smartsensor.jobs.engines import (
     SMALL,
+    TARGET_MB,
     EngineError,
     Staged,
     FileView,
@@ -206,15 +207,15 @@ class Spark:
         session: Any = None,  # a SparkSession; None: the one that is there, else a new one that `close` stops
         folder: Path | None = None,  # for what a new session spills
         small: int = SMALL,  # rows up to which the gate gets an Arrow table
+        target_bytes: int = TARGET_MB << 20,  # of a staged file, about: of its rows as they are shuffled
     ) -> None:
         found = session or inherited_session()
         self._mine = found is None
         self._spark = found or local_session(folder or Path.cwd())
-        self._views: dict[str, FileView] = {}
-        self._kept: dict[str, Any] = {}
-        self._small = small
+        self._views, self._kept, self._small = dict[str, FileView](), dict[str, Any](), small
         for key, value in SETTINGS.items():
             self._spark.conf.set(key, value)
+        self._spark.conf.set("spark.sql.adaptive.advisoryPartitionSizeInBytes", str(target_bytes))  # REBALANCE's
 
     def view(self, name: str, files: Sequence[str], schema: pa.Schema, origin: str | None = None) -> None:
         "Name the rows of some files."

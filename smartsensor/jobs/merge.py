@@ -7,7 +7,7 @@ __all__ = ['DECIDED', 'QUARANTINE_COLUMNS', 'MAX_DAY_RANGES', 'PromotionError', 
            'by_reading', 'latest_first', 'latest_rows', 'required_fields_rule', 'is_bad', 'decided_rule',
            'quarantine_schema', 'quarantine', 'RawCounts', 'may_be_published', 'count_raw', 'cross_check',
            'where_keys_are', 'same_span', 'files_with_keys', 'within_table', 'compare_with_published',
-           'replace_by_snapshot', 'Merge', 'plan_merge']
+           'replace_by_snapshot', 'Merge', 'plan_merge', 'with_partition']
 
 # %% ../../nbs/jobs/57_merge.ipynb #d44cecde
 import json
@@ -68,7 +68,7 @@ def partition_expression(resource: Resource) -> str:
         return f"concat({day}, '-', lpad({hour}, 2, '0'))"
     return day
 
-
+# %% ../../nbs/jobs/57_merge.ipynb #b9dfcdbe
 def by_reading(resource: Resource) -> bool:
     "Whether the later reading of a key counts: the source declares nothing that orders its revisions."
     return resource.mode == "incremental" and not resource.version
@@ -333,7 +333,7 @@ def _append(engine: Engine, resource: Resource, good: str, ordered: str, arrived
     already = int(repeated["n"]) - int(repeated["keys"])
     sql = f"{unique_rows} UNION ALL {repeated_rows}" if repeated["keys"] else good
     new = arrived - already
-    return Merge(_with_partition(resource, sql) if new else "", (), new, new, 0, already, 0)
+    return Merge(with_partition(resource, sql) if new else "", (), new, new, 0, already, 0)
 
 
 def _reading(resource: Resource, waited: bool) -> str:
@@ -389,7 +389,8 @@ def plan_merge(
     return Merge(sql if rows else "", replaced, rows, new, updated, already, removed)
 
 # %% ../../nbs/jobs/57_merge.ipynb #7f1e40d5
-def _with_partition(resource: Resource, rows: str) -> str:
+def with_partition(resource: Resource, rows: str) -> str:
+    "The same rows with their partition, where the resource has one."
     return (
         f"SELECT *, {partition_expression(resource)} AS {sql_name(resource.partition)} FROM ({rows})"
         if resource.partition

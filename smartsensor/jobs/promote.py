@@ -23,10 +23,11 @@ from ..lake.layout import Manifest
 from ..lake.ledger import accept_windows
 from ..lake.lake import Lake
 from ..lake.catalogs import QUALIFIED, QUARANTINE
-from ..lake.tables import Tables, Version, commit, current, expirable, expire, next_version
+from ..lake.tables import Tables, Version, current
+from ..lake.commits import commit, expirable, expire, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules
-from .engines import Engine, EngineError
+from .engines import TARGET_MB, Engine, EngineError
 from .engine_duckdb import DuckDB
 from .engine_spark import Spark
 from smartsensor.jobs.merge import (
@@ -57,12 +58,13 @@ from .pending import check_layers, pending
 def open_engine(
     name: str,  # "duckdb" or "spark"
     folder: Path,  # temporary: databases and what spills
+    file_mb: int = TARGET_MB,  # of a staged file; a partition with more becomes several
 ) -> Engine:
     "An engine by its name; close it when done."
     if name == "duckdb":
-        return DuckDB(folder)
+        return DuckDB(folder, target_bytes=file_mb << 20)
     if name == "spark":
-        return Spark(folder=folder)
+        return Spark(folder=folder, target_bytes=file_mb << 20)
     raise EngineError(f"there is no engine {name!r}: SMARTSENSOR_ENGINE is duckdb or spark")
 
 # %% ../../nbs/jobs/64_promote.ipynb #29c0e99f

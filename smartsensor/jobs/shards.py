@@ -147,6 +147,7 @@ def _join(
         max(lasts, key=instant, default=None), sum(shard.requests for shard in ordered) + 1,
         sum(shard.pages for shard in ordered), max((shard.as_of for shard in ordered if shard.as_of), default=None),
         tuple(sorted({field for shard in ordered for field in shard.drift})),
+        outside=sum(shard.outside for shard in ordered),
     )  # fmt: skip
     return write_manifest_once(lake, manifest)[1]
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
@@ -42,6 +43,7 @@ PROPERTIES: Mapping[str, str] = {
     "write.metadata.previous-versions-max": "100",
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "30",
+    "write.target-file-size-bytes": str(128 << 20),
     "write.parquet.compression-codec": "zstd",  # for others who write here: AWS's compaction, say
 }
 
@@ -147,13 +149,26 @@ BUSY_S = 60  # how long a process waits for another that writes to the catalog
 _FILE_IO = {"py-io-impl": f"{SyncedFileIO.__module__}.{SyncedFileIO.__name__}"}
 
 
+def _use_wal(path: Path) -> None:
+    "Once for ever: readers do not wait for a writer. SQLite itself does not wait when two processes make a catalog at once."
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
 def _sqlite_catalog(path: Path) -> Catalog:
     "A catalog in a SQLite file; several processes may share it on one machine."
     if not _may_be_written(path):
         return ReadOnlyCatalog(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=BUSY_S)) as database:
-        database.execute("PRAGMA journal_mode=WAL")  # once for ever: readers do not wait for a writer
+    _use_wal(path)
     properties = {"uri": f"sqlite:///{path}?timeout={BUSY_S}", **_FILE_IO}
     try:
         return SqlCatalog(CATALOG, **properties)

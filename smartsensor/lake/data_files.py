@@ -36,6 +36,8 @@ def data_files(io: FileIO, metadata: TableMetadata, addresses: Iterable[str]) ->
     plain = PartitionSpec(*by_time, spec_id=spec.spec_id)
     without = metadata.model_copy(update={"partition_specs": [plain]})
     entries = list(parquet_files_to_data_files(io, without, iter(addresses)))
+    for entry in entries:
+        entry.spec_id = spec.spec_id
     for entry in entries if len(by_time) < len(spec.fields) else ():
         times = iter([entry.partition[at] for at in range(len(by_time))])
         values = [next(times) if field in by_time else _bucket(io, metadata, field, entry) for field in spec.fields]

@@ -28,15 +28,17 @@ class Evidence:
     last: str | None  # greatest
     content: str  # sha256 over the hashes of its files, in order
     requests: int  # HTTP requests, retries included
+    outside: int = 0  # rows that came although nobody asked for them: they lie outside of the window
 
     @property
     def reconciled(self) -> bool:
-        "Whether the source declares what came; a source that does not count is taken at its rows."
-        return self.declared is None or self.declared == self.received
+        "Whether the source sends what is asked, and declares what came; one that does not count is taken at its rows."
+        return self.outside == 0 and (self.declared is None or self.declared == self.received)
 
     def as_json(self) -> dict[str, Any]:
-        "Plain JSON values."
-        return {**self.__dict__, "window": list(self.window.bounds)}
+        "Plain JSON values; `outside` only where there is one."
+        values = {**self.__dict__, "window": list(self.window.bounds)}
+        return {name: value for name, value in values.items() if name != "outside" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Evidence":

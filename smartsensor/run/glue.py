@@ -233,8 +233,7 @@ def run_job(
 def _run_notebook(job: JobArguments, folder: Path) -> tuple[ExecutedNotebook, str]:
     notebook = local_copy(job.notebook, folder)
     parameters = typed_parameters(notebook, job.parameters) if notebook.is_file() else {}
-    suites = {"SMARTSENSOR_EXPECTATIONS": str(local_copy(job.expectations, folder))} if job.expectations else {}
-    with set_variables(suites):
+    with set_variables(_copied(job, folder)):
         settings = load_settings()
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             _end_with_parent()
@@ -246,6 +245,13 @@ def _run_notebook(job: JobArguments, folder: Path) -> tuple[ExecutedNotebook, st
         for metric in job_metrics(lake, run, executed.job):
             print(json.dumps(metric), flush=True)
     return executed, lake.link(executed.page)
+
+
+def _copied(job: JobArguments, folder: Path) -> dict[str, str]:
+    "The variables that name suites and source, copied here where they lie on S3."
+    source = job.variables.get("SMARTSENSOR_SOURCE", "")
+    found = {"SMARTSENSOR_EXPECTATIONS": job.expectations, "SMARTSENSOR_SOURCE": source if "://" in source else None}
+    return {name: str(local_copy(address, folder)) for name, address in found.items() if address}
 
 
 def _start_session() -> None:

@@ -23,9 +23,9 @@ from ..lake.lake import Lake
 from ..lake.store import LakeError
 from ..lake.catalogs import QUALIFIED, QUARANTINE
 from ..lake.tables import Tables
-from ..jobs.engines import Engine
+from ..jobs.engines import TARGET_MB, Engine
 from ..jobs.convert import convert as convert_resource, former_files, former_resources, remove_former
-from ..jobs.compact import TARGET_MB, compact as compact_table, plan_compaction
+from ..jobs.compact import compact as compact_table, plan_compaction
 from ..jobs.promote import open_engine
 from .claims import claim, hold_claim
 from .terminal import new_table, number, out, print_line
@@ -35,10 +35,10 @@ rewriting_commands = typer.Typer()
 
 # %% ../../nbs/run/93_rewriting.ipynb #ded4a660
 @contextlib.contextmanager
-def _engine(name: str | None) -> Iterator[Engine]:
+def _engine(name: str | None, file_mb: int = TARGET_MB) -> Iterator[Engine]:
     "The engine of --engine or SMARTSENSOR_ENGINE, with a temporary folder."
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        engine = open_engine(name or os.environ.get(f"{PREFIX}ENGINE") or "duckdb", Path(folder))
+        engine = open_engine(name or os.environ.get(f"{PREFIX}ENGINE") or "duckdb", Path(folder), file_mb)
         with contextlib.closing(engine):
             yield engine
 
@@ -111,7 +111,7 @@ def compact(
                 counts = (number(len(group.files)), number(group.bytes))
                 table.add_row(f"{zone}/{declared.name}", group.partition or "–", *counts)
     else:
-        with _engine(engine) as used:
+        with _engine(engine, target_mb) as used:
             for zone, declared in chosen:
                 done = compact_table(opened, zone, declared, used, run, target_mb)
                 if done:

@@ -26,7 +26,7 @@ from ..jobs.discover import discover as describe_endpoint
 from .pipeline import refresh
 from .kernel import install_kernel, kernel_path
 from .terminal import print_error, print_line
-from .options import LakeOption, SimulateOption, command_settings, open_lake, project_folder
+from .options import LakeOption, SimulateOption, command_settings, open_lake
 
 workbench_commands = typer.Typer()
 
@@ -77,7 +77,7 @@ def lab(
     if os.geteuid() == 0:  # without it JupyterLab refuses to start, in a container say
         print_error("You are root: JupyterLab is started with --allow-root. It listens on 127.0.0.1 only.", style="")
         options.append("--allow-root")
-    options += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--ServerApp.root_dir={project_folder()}"]
+    options += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", f"--ServerApp.root_dir={Path.cwd()}"]
     folder = str(Path(lake or "lake").absolute())
     with command_settings(folder, simulate=simulate) as settings, kernel_path() as kernels:
         env = {**os.environ, **as_env(settings), "JUPYTER_PATH": kernels}

@@ -149,10 +149,6 @@ class Resource(Reading):
             raise ValueError(f"resource {self.name}: {name} is {dict(self.where)[name]!r} already")
         return replace(self, where=(*self.where, (name, value)))
 
-    def query(self, window: Window, parent: str | None = None) -> Query:
-        "What a listing asks for, without its page; a snapshot has no time filter."
-        return listing_query(self, window, parent)
-
     def walk(
         self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None = None
     ) -> Iterator[Page]:
@@ -163,11 +159,11 @@ class Resource(Reading):
         "How many rows the source declares for a window; None where it declares nothing, or counts rows outside of it."
         if self.count is None or self.parents or (self.mode == "incremental" and self.filter.sends_more):
             return None
-        return self.count.read(ask, self.query(window))
+        return self.count.read(ask, listing_query(self, window))
 
 # %% ../../nbs/source/13_resources.ipynb #ea746300
 def listing_query(resource: Resource, window: Window, parent: str | None = None) -> Query:
-    "What a listing asks for, without its page."
+    "What a listing asks for, without its page; a snapshot has no time filter."
     filled = {resource.parents.column: parent} if resource.parents and parent is not None else {}
     bounds = {} if resource.mode == "snapshot" else resource.filter.params(window)
     where = {name: value for name, value in resource.where if not resource.parents or name != resource.parents.column}

@@ -1,9 +1,10 @@
-"""Measurements in the shape of ABB's Smart Sensor API, as public clients show it: a key exchange, and answers with no paging.
+"""Measurements in the shape of ABB's Smart Sensor API, as public clients show it: a key exchange, and no paging.
 
-https://api.smartsensor.abb.com/swagger/ and the public client "The Open Guide to Cloud Interface for ABB Ability Smart Sensors": POST
-/Auth/Key with {apiKey, deviceUID} gives {authToken, organizationID, …}, sent as a bearer token; GET /Asset/List?organizationID=; GET
-/Measurement/Value?assetID=&measurementTypes=&from=&to=. Not found there, and so of this server's choice: the names within a
-measurement, instants without a zone (UTC), both ends of the range inclusive. The client sends a header FeatureCode; nothing here asks for it.
+https://api.smartsensor.abb.com/swagger/ and the public client "The Open Guide to Cloud Interface for ABB Ability
+Smart Sensors": POST /Auth/Key with {apiKey, deviceUID} gives {authToken, organizationID, …}, sent as a bearer token;
+GET /Asset/List?organizationID=; GET /Measurement/Value?assetID=&measurementTypes=&from=&to=. Not found there, and so
+of this server's choice: the names within a measurement, instants without a zone (UTC), both ends of the range
+inclusive. The client sends a header FeatureCode; nothing here asks for it.
 """
 
 from datetime import datetime, timedelta
@@ -23,9 +24,14 @@ class AbbLike(FakeApi):
     gives_tokens = True
     sign_in_paths = (AUTH,)
 
+    def __init__(self, *args: Any, vanishes: bool = False, **named: Any) -> None:
+        self.vanishes = vanishes
+        super().__init__(*args, **named)
+
     def assets(self, at: datetime) -> list[int]:
-        """From the third day on one is gone and another is new."""
-        return [70_001, 70_003] if at >= self.start + timedelta(days=2) else [70_001, 70_002]
+        """From the third day on one is new and, with `vanishes`, one is gone."""
+        old = [70_001, 70_002]
+        return old if at < self.start + timedelta(days=2) else [*old[: 1 if self.vanishes else 2], 70_003]
 
     def make(self, start: datetime, end: datetime) -> list[Row]:
         return [
@@ -88,13 +94,14 @@ def sent(row: Row) -> dict[str, Any]:
 
 
 # What a declaration names
-# sign-in     key exchange: POST /Auth/Key with JSON {apiKey, deviceUID}, the token at authToken, a bearer; no lifetime in the answer
-# collection  GET /Measurement/Value with assetID for each parent out of GET /Asset/List?organizationID=1207 (bare list, assetID), and
-#             the constant measurementTypes=1,2,3; on the third day an asset vanishes from the list (its rows can still be asked for)
-#             and another appears
-# paging      none
+# sign-in     KeyExchange: POST /Auth/Key with JSON {apiKey, deviceUID}, the token at authToken, a bearer; no lifetime
+#             in the answer
+# collection  Parents: GET /Measurement/Value with assetID for each parent out of GET /Asset/List?organizationID=1207
+#             (bare list, assetID), and the constant measurementTypes=1,2,3; on the third day an asset appears; with
+#             vanishes=True another leaves the list, and its rows, also those that come late, can still be asked for
+# paging      Paging(): none
 # filter      from, to: ISO 8601, without a zone taken as UTC; both inclusive: the row at `to` comes too and is cut
-# shape       a bare list of types, rows in [].measurements[]; asset_id from the parent's request, measurement_type_id < parent
-#             measurementTypeID, measurement_type < parent measurementTypeName, unit < parent measurementTypeUnit, measured_at <
-#             measurementCreated (no zone: UTC), value < measurementValue
+# shape       a bare list of types, rows in [].measurements[]; asset_id from the parent's request, measurement_type_id
+#             < parent measurementTypeID, measurement_type < parent measurementTypeName, unit < parent
+#             measurementTypeUnit, measured_at < measurementCreated (no zone: UTC), value < measurementValue
 # key         asset_id, measurement_type_id, measured_at; event time only: rows come late; no revision, no count

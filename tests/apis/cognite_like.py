@@ -1,9 +1,10 @@
 """Events in the shape of Cognite Data Fusion: `items`, instants as epoch milliseconds, offset and total.
 
-https://docs.cognite.com/api/v1/ (GET /projects/{project}/events with minStartTime, maxStartTime in ms since the epoch, both inclusive;
-limit, 25 by default and 1,000 at most; items with id, startTime, endTime, type, metadata of texts, createdTime, lastUpdatedTime; ids
-beyond 32 bits; errors as {"error": {code, message}}). Today's end points page by nextCursor, and sign in by OAuth; offset and total,
-which older end points and many other industrial APIs have, and the header `api-key`, are what the issue asks to see here.
+https://docs.cognite.com/20230101/events/list-events (GET /events; limit: 100 by default, and at most 1,000 come even
+if more are asked for; items with id, startTime, endTime, type, metadata of texts, createdTime, lastUpdatedTime in ms
+since the epoch; ids beyond 32 bits) and https://docs.rs/cognite-sdk/0.6.1/cognite/events/struct.EventQuery.html (min
+and max of the start time), which is inclusive at both ends here. Today's end points page by nextCursor and sign in by
+OpenID; offset and total, which many other industrial APIs have, and the header api-key stand in their place here.
 """
 
 from datetime import datetime, timedelta
@@ -55,7 +56,7 @@ class CogniteLike(FakeApi):
         least, most = int(request.one("minStartTime", "0")), int(request.one("maxStartTime", str(10**14)))
         rows = [row for row in self.rows if least <= epoch_ms(row["started_at"]) <= most]
         rows.sort(key=lambda row: (row["started_at"], row["event_id"]))
-        limit, offset = request.number("limit", 25, 1, 1000), request.number("offset", 0, 0, 10**9)
+        limit, offset = min(request.number("limit", 100, 1, 10**9), 1000), request.number("offset", 0, 0, 10**9)
         items = [sent(row) for row in rows[offset : offset + limit]]
         return Reply({"items": items, "total": len(rows), "offset": offset, "limit": limit})
 
@@ -79,9 +80,12 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     API key in the header api-key, or a static bearer
 # collection  GET /api/v1/projects/fleet/events
-# paging      offset from 0 and limit (25 by default, at most 1000, more is refused); ends by total
+# paging      OffsetPaging: offset from 0 and limit (100 by default; the server cuts it to 1000 in silence); ends by
+#             total
 # filter      minStartTime, maxStartTime: epoch ms, both inclusive: a window [start, end) asks up to end - 1 ms
-# shape       rows in items; event_id < id, external_id < externalId, severity < metadata.severity (text to integer), started_at <
-#             startTime, ended_at < endTime (absent: null), created_at < createdTime, updated_at < lastUpdatedTime (epoch ms)
+# shape       rows in items; event_id < id, external_id < externalId, severity < metadata.severity (text to integer),
+#             started_at < startTime, ended_at < endTime (absent: null), created_at < createdTime, updated_at <
+#             lastUpdatedTime (epoch ms)
 # key         event_id; incremental: started_at; revision: updated_at; rows come late
-# count       total of the envelope
+# count       CountField: total of the envelope; asked up to `end` itself it counts a row that lies on the end, too:
+#             the first row of a day that advance() adds lies on the edge to the millisecond

@@ -1,11 +1,11 @@
-"""Issues of a repository, as GitHub lists them: a bare JSON list, pages by Link header, ETag, only a lower bound of time.
+"""Issues of a repository as GitHub lists them: a bare JSON list, Link header, ETag, only a lower bound of time.
 
 https://docs.github.com/en/rest/issues/issues#list-repository-issues (parameters, defaults),
-https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api (Link: rel next, last, prev, first),
-https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api (X-RateLimit-*),
-https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api (If-None-Match, 304 costs nothing).
-GitHub writes absolute addresses into Link; here they are relative references, which RFC 8288 (3.1) allows as well, and to another
-path of the same host (/repositories/…), as GitHub's do.
+https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api (Link: rel next, last, prev,
+first), https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api (X-RateLimit-*),
+https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api (If-None-Match, 304 costs
+nothing). GitHub writes absolute addresses into Link; here they are relative references, which RFC 8288 (3.1) allows
+as well, and to another path of the same host (/repositories/…), as GitHub's do.
 """
 
 import hashlib
@@ -95,9 +95,10 @@ def sent(row: Row) -> dict[str, Any]:
 
 # What a declaration names
 # sign-in     static bearer token
-# collection  GET /repos/plant/fleet/issues, with the constants state=all (else closed ones are missing), sort=updated, direction=asc
-# paging      Link header, rel="next": a relative reference to another path of the same host; ends where there is none; per_page,
-#             which the server cuts to 100 in silence
+# collection  GET /repos/plant/fleet/issues, with the constants state=all (else closed ones are missing),
+#             sort=updated, direction=asc
+# paging      LinkPaging: Link header, rel="next": a relative reference to another path of the same host; ends where
+#             there is none; per_page, which the server cuts to 100 in silence
 # filter      since: ISO 8601 in s, inclusive; no upper bound: rows past the window come too and are cut
 # shape       a bare list; issue_id < id, user_login < user.login; closed_at may be null
 # key         issue_id; revision: updated_at, which is the incremental field

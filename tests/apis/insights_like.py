@@ -1,10 +1,11 @@
 """Wide time-series rows as Insights Hub (formerly MindSphere) serves them; the next link begins at the last timestamp.
 
-https://developer.siemens.com/insights-hub/docs/apis/iot-iottimeseries/api-iottimeseries-overview.html (a record: timestamp, values,
-quality; the same timestamp written again replaces the record; milliseconds),
-https://developer.siemens.com/insights-hub/docs/apis/iot-iottimeseries/api-iottimeseries-samples.html (paths, `_time`). `from` is
-exclusive and `to` inclusive, as Siemens' SDKs describe them. At most 2,000 records an answer; more are behind Link, rel="next".
-The token: OAuth 2 client credentials (RFC 6749, 4.4) with Basic; the path is of this server's own choice.
+https://developer.siemens.com/insights-hub/docs/apis/iot-iottimeseries/api-iottimeseries-overview.html (a record:
+timestamp, values, quality; the same timestamp written again replaces the record; milliseconds),
+https://developer.siemens.com/insights-hub/docs/apis/iot-iottimeseries/api-iottimeseries-samples.html (paths,
+`_time`). `from` is exclusive and `to` inclusive, as Siemens' SDKs describe them. At most 2,000 records an answer;
+more are behind Link, rel="next". The token: OAuth 2 client credentials (RFC 6749, 4.4) with Basic; the path is of
+this server's own choice.
 """
 
 from datetime import datetime, timedelta
@@ -77,9 +78,10 @@ class InsightsLike(FakeApi):
 # What a declaration names
 # sign-in     OAuth 2 client credentials, Basic, POST /oauth/token
 # collection  GET /api/iottimeseries/v3/timeseries/8f5ea1b0c1d24b0f/motor
-# paging      Link header, rel="next" (absolute; its `from` is the last row's _time); ends where there is none; limit up to `most`
-#             (2000), more is refused
-# filter      from (required, exclusive), to (inclusive): ISO 8601, ms; so a window [start, end) asks from start - 1 ms to end - 1 ms
-# shape       a bare list of wide records; measured_at < _time; long: one row for each of temperature, pressure with value < NAME,
-#             quality < NAME_qc, variable = NAME; an absent variable gives no row
+# paging      LinkPaging: Link header, rel="next" (absolute; its `from` is the last row's _time); ends where there is
+#             none; limit up to `most` (2000), more is refused
+# filter      from (required, exclusive), to (inclusive): ISO 8601, ms; so a window [start, end) asks from start - 1
+#             ms to end - 1 ms
+# shape       a bare list of wide records; measured_at < _time; long (Unpivot): one row for each of temperature,
+#             pressure with value < NAME, quality < NAME_qc, variable = NAME; an absent variable gives no row
 # key         measured_at, variable; event time only: rows come late and are replaced in place; no revision, no count

@@ -1,10 +1,11 @@
-"""Measurements of air quality as OpenAQ v3 serves them: page numbers, an API key, a request for each sensor, nested rows.
+"""Air quality as OpenAQ v3 serves it: page numbers, an API key, a request for each sensor, nested rows.
 
 https://docs.openaq.org/using-the-api/pagination (page from 1, limit up to 1,000, 100 by default; meta.found),
-https://docs.openaq.org/using-the-api/rate-limits (x-ratelimit-*, reset in seconds from now; 429), https://docs.openaq.org/using-the-api/api-key,
-https://docs.openaq.org/resources/measurements, https://docs.openaq.org/resources/sensors. Past a full page `found` is a text such as ">100".
-The filter looks at the end of a measurement's period: the service's own tests (github.com/openaq/openaq-api-v2) have
-`datetime > datetime_from`, so datetime_from is exclusive, and here datetime_to is inclusive.
+https://docs.openaq.org/using-the-api/rate-limits (x-ratelimit-*, reset in seconds from now; 429),
+https://docs.openaq.org/using-the-api/api-key, https://docs.openaq.org/resources/measurements,
+https://docs.openaq.org/resources/sensors. Past a full page `found` is a text such as ">100". The filter looks at the
+end of a measurement's period: the service's own tests (github.com/openaq/openaq-api-v2) have `datetime >
+datetime_from`, so datetime_from is exclusive, and here datetime_to is inclusive.
 """
 
 from datetime import datetime, timedelta, timezone
@@ -103,11 +104,12 @@ def sent(row: Row) -> dict[str, Any]:
 
 # What a declaration names
 # sign-in     API key in the header X-API-Key
-# collection  GET /v3/sensors/{sensor_id}/measurements for each parent out of GET /v3/locations/8118/sensors (results[].id); a sensor
-#             appears on the third day
-# paging      page from 1, limit up to 1000 (more is refused); ends by a short page; meta.found is no total: ">100" after a full page
-# filter      datetime_from (exclusive), datetime_to (inclusive): ISO 8601 in s with zone, on ended_at; so a window [start, end) asks
-#             from start - 1 s to end - 1 s
+# collection  Parents: GET /v3/sensors/{sensor_id}/measurements for each parent out of GET /v3/locations/8118/sensors
+#             (results[].id); a sensor appears on the third day
+# paging      PageNumberPaging: page from 1, limit up to 1000 (more is refused); ends by a short page; meta.found is
+#             no total: ">100" after a full page
+# filter      datetime_from (exclusive), datetime_to (inclusive): ISO 8601 in s with zone, on ended_at; so a window
+#             [start, end) asks from start - 1 s to end - 1 s
 # shape       rows in results; sensor_id from the parent, parameter_id < parameter.id, parameter < parameter.name,
 #             units < parameter.units, measured_at < period.datetimeFrom.utc, ended_at < period.datetimeTo.utc
 # key         sensor_id, measured_at; incremental: ended_at; event time only: rows come late, no revision, no count

@@ -1,10 +1,11 @@
 """Recorded values of several streams as PI Web API serves them: `Items` within `Items`, Basic, a next link in the body.
 
-https://docs.aveva.com/bundle/pi-web-api-reference/page/help/controllers/streamset/actions/getrecorded.html (startTime, endTime,
-maxCount: values of each stream, 1,000 by default; boundaryType Inside: both ends belong to the range; the sample response).
-The sample has `"Links": {}`; `Links.Next` is that of the reference's paged collections, here with startIndex as the place in each stream.
-Timestamps have seven decimals, as .NET writes them. With `bad_states` some values are the digital states by which PI says that there
-was none: {"Name": "Bad Input", "Value": 255, "IsSystem": true} with Good: false.
+https://docs.aveva.com/bundle/pi-web-api-reference/page/help/controllers/streamset/actions/getrecorded.html
+(startTime, endTime, maxCount: values of each stream, 1,000 by default; boundaryType Inside: both ends belong to the
+range; the sample response). The sample has `"Links": {}`; `Links.Next` is that of the reference's paged collections,
+here with startIndex as the place in each stream. Timestamps have seven decimals, as .NET writes them. With
+`bad_states` some values are the digital states by which PI says that there was none: {"Name": "Bad Input", "Value":
+255, "IsSystem": true} with Good: false.
 """
 
 from datetime import datetime, timedelta
@@ -87,10 +88,10 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     Basic
 # collection  GET /piwebapi/streamsets/F1EmFAKEpump07/recorded
-# paging      next URL in the body at Links.Next (absolute, same host), absent at the end; maxCount (for each stream, so a stream's
-#             Items may be empty while another goes on)
+# paging      NextUrlPaging: the address in the body at Links.Next (absolute, same host), absent at the end; maxCount
+#             (for each stream, so a stream's Items may be empty while another goes on)
 # filter      startTime, endTime: ISO 8601 with zone, both inclusive: the row at endTime comes too and is cut
-# shape       rows in Items[].Items[]; web_id < parent WebId, name < parent Name, path < parent Path, measured_at < Timestamp
-#             (seven decimals), value < Value (a number, or with bad_states a state that stands for null), units < UnitsAbbreviation,
-#             good < Good
+# shape       rows in Items[].Items[]; web_id < parent WebId, name < parent Name, path < parent Path, measured_at <
+#             Timestamp (seven decimals), value < Value (a number, or with bad_states a state that stands for null),
+#             units < UnitsAbbreviation, good < Good
 # key         web_id, measured_at; event time only: rows come late and are overwritten in place; no revision, no count

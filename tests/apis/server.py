@@ -1,8 +1,9 @@
 """What the fake APIs of this folder share: a server over real HTTP, its faults, its log and its truth.
 
-The folder holds eight servers, each in the shape of a public API's own documentation, which its docstring names: `github_like`,
-`stripe_like`, `openaq_like`, `pi_like`, `insights_like`, `thingsboard_like`, `abb_like`, `cognite_like`. None imports smartsensor,
-so a mistake there can't hide here. Each module ends with the traits that a declaration of its API has to name.
+The folder holds eight servers, each in the shape of a public API's own documentation, which its docstring names:
+`github_like`, `stripe_like`, `openaq_like`, `pi_like`, `insights_like`, `thingsboard_like`, `abb_like`, `cognite_like`.
+None imports smartsensor, so a mistake there can't hide here. Each module ends with the traits that a declaration of its
+API has to name.
 
     with GithubLike(faults=Faults(script=["503", None, "cut"])) as api:
         run a pipeline against api.url, from api.start to api.now
@@ -10,8 +11,8 @@ so a mistake there can't hide here. Each module ends with the traits that a decl
         api.advance()   # a day later: new rows, late ones, revised ones
         print(api.log)
 
-Instants are aware datetimes in UTC; the data depend on `seed`, `start` and `days` alone. `test_servers.py` reads each to its end
-with plain requests.
+Instants are aware datetimes in UTC; the data depend on `seed`, `start`, `days` and how often time was advanced, alone.
+`test_servers.py` reads each to its end with plain requests.
 """
 
 import base64
@@ -35,7 +36,7 @@ FAULTS = ("429 seconds", "429 date", "500", "503", "cut", "short", "401")
 
 
 class Faults:
-    """Which fault each request meets: those of `script` in their order (None: no fault), then one of `kinds` by `chance`.
+    """Which fault each request meets: those of `script` in turn (None: no fault), then one of `kinds` by `chance`.
 
     429 seconds, 429 date   too many requests, with Retry-After in either form
     500, 503                the server fails
@@ -121,7 +122,7 @@ class Logged:
 
 
 class FakeApi:
-    """One fake API. A subclass says how it signs in, answers, and makes its rows, in flat form with names of its own choice."""
+    """One fake API. A subclass says how it signs in, answers, and makes its rows: flat, with names of its choice."""
 
     key: tuple[str, ...]  # the columns that name a row
     instant: str  # the column that the API filters by

@@ -1,8 +1,9 @@
-"""Charges as Stripe lists them: `has_more` with the last row's id as the place, newest first, instants as epoch seconds.
+"""Charges as Stripe lists them: `has_more`, the last row's id as the place, newest first, instants as epoch seconds.
 
 https://docs.stripe.com/api/pagination (limit from 1 to 100, 10 by default; starting_after; reverse chronological),
-https://docs.stripe.com/api/charges/list (created[gt|gte|lt|lte]), https://docs.stripe.com/api/authentication (the secret key is the
-user name of Basic, with no password, or a bearer token), https://docs.stripe.com/api/errors (the body of an error).
+https://docs.stripe.com/api/charges/list (created[gt|gte|lt|lte]), https://docs.stripe.com/api/authentication (the
+secret key is the user name of Basic, with no password, or a bearer token), https://docs.stripe.com/api/errors (the
+body of an error).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -81,9 +82,10 @@ def sent(row: Row) -> dict[str, Any]:
 # What a declaration names
 # sign-in     Basic: the secret key as user name, no password; or bearer
 # collection  GET /v1/charges
-# paging      keyset: starting_after = id of the last row; ends by has_more: false; limit, at most 100 (more is refused with 400);
-#             newest first
+# paging      KeysetPaging: starting_after = id of the last row; ends by has_more: false; limit, at most 100 (more is
+#             refused with 400); newest first
 # filter      created[gte], created[lt]: epoch s
 # shape       rows in data; charge_id < id, created_at < created (epoch s), sensor_id < metadata.sensor
-# key         charge_id; incremental: created_at, which a change leaves as it is: refunds show in a lookback only, by content
+# key         charge_id; incremental: created_at, which a change leaves as it is: refunds show in a lookback only, by
+#             content
 # count       none

@@ -1,4 +1,4 @@
-"""Each fake API, read to its end by plain requests, without smartsensor: it signs in, pages, filters and fails as its docstring says.
+"""Each fake API, read to its end by plain requests, without smartsensor: it signs in, pages, filters and fails as said.
 
 The readers below are the shortest clients that are right; each gives flat rows, which must equal the server's truth.
 """
@@ -216,8 +216,7 @@ def abb_sign_in(caller: Caller) -> None:
 
 def read_abb(caller: Caller, start: datetime, end: datetime) -> Iterator[Row]:
     listed = caller.get("/Asset/List", organizationID=abb_like.ORGANIZATION).json()
-    gone = {70_002} if len(listed) and listed[-1]["assetID"] == 70_003 else set()  # a client that saw it asks on for it
-    for asset in sorted({each["assetID"] for each in listed} | gone):
+    for asset in (each["assetID"] for each in listed):
         window = {"from": start.replace(tzinfo=None).isoformat(), "to": end.replace(tzinfo=None).isoformat()}
         for kind in caller.get("/Measurement/Value", assetID=asset, measurementTypes="1,2,3", **window).json():
             for row in kind["measurements"]:
@@ -382,7 +381,7 @@ def test_faults_come_as_scripted_and_are_logged() -> None:
 def test_a_broken_body_holds_half_of_what_its_header_promises(kind: str) -> None:
     with cognite_like.CogniteLike(faults=Faults(script=[kind])) as api:
         header = {"api-key": cognite_like.API_KEY}
-        got, broken = b"", None
+        got, broken, promised = b"", None, 1
         try:
             with requests.get(
                 f"{api.url}{cognite_like.PATH}?limit=1000", headers=header, timeout=5, stream=True
@@ -407,6 +406,45 @@ def test_a_token_that_expired_is_refused_until_the_client_signs_in_again(name: s
     with APIS[name][0](faults=Faults(script=[None, None, "401"])) as api:
         assert read(name, api, api.start, api.now, tries=2) == api.truth(api.start, api.now)
         assert sum(logged.path in api.sign_in_paths for logged in api.log) == 2
+        statuses = [logged.status for logged in api.log]
+        assert statuses.count(401) == 1
+
+
+def test_after_a_401_the_old_token_stays_refused() -> None:
+    with abb_like.AbbLike(faults=Faults(script=[None, "401"])) as api:
+        caller = Caller(api, abb_sign_in, tries=1)
+        address = f"{api.url}/Asset/List?organizationID={abb_like.ORGANIZATION}"
+        assert [caller.session.get(address, timeout=5).status_code for _ in range(2)] == [401, 401]
+        abb_sign_in(caller)
+        assert caller.session.get(address, timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize(("limit", "more"), [(3, True), (4, False), (5, False)])
+def test_stripe_says_more_only_where_there_is_more(limit: int, more: bool) -> None:
+    with stripe_like.StripeLike() as api:
+        caller = Caller(api, stripe_sign_in, tries=1)
+        until = int((api.start + timedelta(minutes=14)).timestamp())
+        page = caller.get(stripe_like.PATH, **{"created[lt]": until, "limit": limit}).json()
+        assert (len(page["data"]), page["has_more"]) == (min(limit, 4), more)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "lower", "upper", "column"),
+    [
+        ("openaq", "/v3/sensors/23534/measurements", "datetime_from", "datetime_to", "ended_at"),
+        ("insights", insights_like.PATH, "from", "to", "measured_at"),
+    ],
+)
+def test_from_is_exclusive_and_to_inclusive(name: str, path: str, lower: str, upper: str, column: str) -> None:
+    with APIS[name][0]() as api:
+        caller = Caller(api, APIS[name][1], tries=1)
+        mine = [row for row in api.truth(api.start, api.now) if row.get("sensor_id", 23534) == 23534]
+        first, second = sorted({row[column] for row in mine})[:2]
+        answer = caller.get(path, **{lower: iso(first, "milliseconds"), upper: iso(second, "milliseconds")}).json()
+        rows = answer["results"] if isinstance(answer, dict) else answer
+        assert [from_iso(row["_time"] if "_time" in row else row["period"]["datetimeTo"]["utc"]) for row in rows] == [
+            second
+        ]
 
 
 def test_github_answers_what_did_not_change_with_304_which_costs_nothing() -> None:
@@ -453,6 +491,35 @@ def test_thingsboard_cuts_in_silence_and_rotates_its_refresh_token() -> None:
         assert isinstance(got["vibration"][0]["value"], str)
 
 
+def test_thingsboard_gives_all_keys_at_once_to_who_asks_on_from_the_full_ones() -> None:
+    with thingsboard_like.ThingsboardLike() as api:
+        caller = Caller(api, thingsboard_sign_in, tries=1)
+        device, place, seen = thingsboard_like.device_id(2), epoch_ms(api.start), set()
+        path, full = f"/api/plugins/telemetry/DEVICE/{device}/values/timeseries", True
+        while full:
+            got = caller.get(path, startTs=place, endTs=epoch_ms(api.now), orderBy="ASC").json()
+            seen |= {(key, value["ts"], value["value"]) for key, values in got.items() for value in values}
+            last = [values[-1]["ts"] for values in got.values() if len(values) == 100]
+            place, full = min(last, default=0), bool(last)
+        truth = [row for row in api.truth(api.start, api.now) if row["device_id"] == device]
+        assert seen == {(row["key"], epoch_ms(row["measured_at"]), str(row["value"])) for row in truth}
+
+
+def test_a_vanished_asset_of_abb_leaves_the_list_and_keeps_its_rows() -> None:
+    with abb_like.AbbLike(vanishes=True) as api:
+        caller = Caller(api, abb_sign_in, tries=1)
+        listed = []
+        for _ in range(2):
+            answer = caller.get("/Asset/List", organizationID=abb_like.ORGANIZATION).json()
+            listed.append([asset["assetID"] for asset in answer])
+            api.advance()
+        assert listed == [[70_001, 70_002], [70_001, 70_003]]
+        window = {"from": iso(api.start), "to": iso(api.now)}
+        kinds = caller.get("/Measurement/Value", assetID=70_002, measurementTypes="1", **window).json()
+        truth = [row["value"] for row in api.truth(api.start, api.now) if row["asset_id"] == 70_002]
+        assert [row["measurementValue"] for row in kinds[0]["measurements"]] == truth[: 2 * 24 * 4]
+
+
 def test_pi_says_by_a_state_that_there_was_no_value() -> None:
     with pi_like.PiLike(bad_states=True) as api:
         truth = api.truth(api.start, api.now)
@@ -468,7 +535,7 @@ def test_pi_says_by_a_state_that_there_was_no_value() -> None:
         ("openaq", {"limit": 1001}, "limit must lie between 1 and 1000"),
         ("insights", {"limit": 2001, "from": "2026-03-01T00:00:00Z"}, "limit must lie between 1 and 2000"),
         ("insights", {"limit": 20}, "the parameter from is required"),
-        ("cognite", {"limit": 1001}, "limit must lie between 1 and 1000"),
+        ("cognite", {"limit": 0}, "limit must lie between 1 and"),
     ],
 )
 def test_what_goes_beyond_the_documented_limits_is_refused(name: str, params: dict[str, Any], says: str) -> None:
@@ -483,6 +550,12 @@ def test_what_goes_beyond_the_documented_limits_is_refused(name: str, params: di
         response = caller.session.get(api.url + paths[name], params=params, timeout=5)
         assert response.status_code == 400
         assert says in response.text
+
+
+def test_cognite_cuts_a_limit_that_is_too_high_in_silence() -> None:
+    with cognite_like.CogniteLike(days=4) as api:
+        page = Caller(api, cognite_sign_in, tries=1).get(cognite_like.PATH, limit=5000).json()
+        assert (len(page["items"]), page["limit"], page["total"]) == (1000, 1000, len(api.truth(api.start, api.now)))
 
 
 def test_the_clock_stands_still_unless_one_is_given() -> None:

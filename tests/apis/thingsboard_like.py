@@ -1,9 +1,10 @@
 """Telemetry as ThingsBoard serves it: a request for each device, `{key: [{ts, value}]}`, cut at the limit in silence.
 
-https://thingsboard.io/docs/user-guide/telemetry/ (keys, startTs, endTs, limit: 100 by default, for each key; orderBy, DESC by default;
-values are text), https://thingsboard.io/docs/reference/rest-api/ (POST /api/auth/login gives token and refreshToken; the header
-X-Authorization: Bearer; POST /api/auth/token with the refreshToken), pages as {data, totalPages, totalElements, hasNext} from page 0.
-startTs is inclusive and endTs exclusive: ThingsBoard asks its database `ts >= :startTs AND ts < :endTs`.
+https://thingsboard.io/docs/user-guide/telemetry/ (keys, startTs, endTs, limit: 100 by default, for each key; orderBy,
+DESC by default; values are text), https://thingsboard.io/docs/reference/rest-api/ (POST /api/auth/login gives token
+and refreshToken; the header X-Authorization: Bearer; POST /api/auth/token with the refreshToken), pages as {data,
+totalPages, totalElements, hasNext} from page 0. startTs is inclusive and endTs exclusive: ThingsBoard asks its
+database `ts >= :startTs AND ts < :endTs`.
 """
 
 import uuid
@@ -100,13 +101,15 @@ class ThingsboardLike(FakeApi):
 
 
 # What a declaration names
-# sign-in     key exchange: POST /api/auth/login with JSON {username, password}, the token at `token`, sent as X-Authorization: Bearer;
-#             no lifetime in the answer: a 401 says that it is over; refreshToken at POST /api/auth/token rotates
-# collection  GET /api/plugins/telemetry/DEVICE/{device_id}/values/timeseries for each parent out of GET /api/tenant/devices
-#             (pageSize, page from 0; data[].id.id; ends by hasNext: false); constants keys=temperature,humidity,vibration and
-#             orderBy=ASC; a device appears on the third day
-# paging      by time: each key is cut at limit (100 by default) with no sign of it; on from the last instant of the full keys
+# sign-in     KeyExchange: POST /api/auth/login with JSON {username, password}, the token at `token`, sent as
+#             X-Authorization: Bearer; no lifetime in the answer: a 401 says that it is over; refreshToken at POST
+#             /api/auth/token rotates
+# collection  Parents: GET /api/plugins/telemetry/DEVICE/{device_id}/values/timeseries for each parent out of GET
+#             /api/tenant/devices (pageSize, page from 0; data[].id.id; ends by hasNext: false); constants
+#             keys=temperature,humidity,vibration and orderBy=ASC; a device appears on the third day
+# paging      SplitPaging, or on by time: each key is cut at limit (100 by default) with no sign of it; on from the
+#             last instant of the full keys
 # filter      startTs (inclusive), endTs (exclusive): epoch ms
-# shape       {key: [{ts, value}]}: key from the member's name, measured_at < ts (epoch ms), value (text to number), device_id from the
-#             parent; no values: {}
+# shape       {key: [{ts, value}]}: key from the member's name, measured_at < ts (epoch ms), value (text to number),
+#             device_id from the parent; no values: {}
 # key         device_id, key, measured_at; event time only: rows come late; no revision, no count

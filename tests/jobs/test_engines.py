@@ -1,6 +1,8 @@
 """DuckDB and Spark write the same files, read the same rows, and hand the gate the same batch."""
 
+import itertools
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -136,6 +138,34 @@ def test_what_is_staged_has_the_declared_types_and_all_rows(engine: Engine, file
         assert (one.rows, one.bytes) == (tables[-1].num_rows, path.stat().st_size)
         assert {str(at.as_py().date()) for at in tables[-1]["measured_at"]} == {one.partition}
     assert same(pa.concat_tables(tables).to_pylist()) == same(ROWS)
+
+
+@pytest.mark.parametrize("partition", ["day", None])
+@pytest.mark.parametrize("name", ["duckdb", pytest.param("spark", marks=pytest.mark.spark)])
+def test_many_rows_become_several_files_of_the_target_size(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, partition: str | None
+) -> None:
+    numbers, chance = list(range(600_000)), random.Random(1)
+    ids = chance.sample(numbers, len(numbers))
+    raw = pa.table({"id": ids, "day": [str(at % 2 + 1) for at in numbers], "value": [chance.random() for _ in numbers]})
+    sources = [str(tmp_path / f"raw-{at}.parquet") for at in range(8)]
+    for at, source in enumerate(sources):
+        pq.write_table(raw.slice(at * 75_000, 75_000), source)
+    target = 1_000_000
+    session = request.getfixturevalue("spark")._spark if name == "spark" else None
+    engine = Spark(session, target_bytes=target) if session else DuckDB(tmp_path, threads=2, target_bytes=target)
+    engine.view("raw", sources, raw.schema)
+    staged = engine.stage("SELECT * FROM raw", f"{tmp_path}/staged", partition, ["id"])
+    engine.close()
+    found = [pq.ParquetFile(tmp_path / "staged" / one.name).read()["id"].to_pylist() for one in staged]
+    assert len(staged) >= 4
+    assert {one.partition for one in staged} == ({"1", "2"} if partition else {None})
+    assert max(one.bytes for one in staged) < 2.5 * target, staged
+    assert all(ids == sorted(ids) for ids in found), "each is sorted"
+    assert sorted(one for ids in found for one in ids) == numbers
+    if name == "duckdb":
+        spans = sorted((one.partition or "", ids[0], ids[-1]) for one, ids in zip(staged, found, strict=True))
+        assert all(one[2] < other[1] for one, other in itertools.pairwise(spans) if one[0] == other[0]), "and apart"
 
 
 def test_stage_without_a_partition_and_without_rows(engine: Engine, files: list[str], tmp_path: Path) -> None:

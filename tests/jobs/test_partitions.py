@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import promote
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import Tables, Version, between, commit, files, rollback
+from smartsensor.lake.tables import Tables, Version, between, files, versions
 from smartsensor.quality.verdicts import Finding, Verdict
 from smartsensor.source.resources import Resource
 from smartsensor.source.smartsensor_api import MEASUREMENTS
@@ -223,3 +224,76 @@ def test_a_file_with_two_buckets_is_refused(tmp_path: Path) -> None:
 def test_buckets_that_can_not_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="buckets are of a column of text or whole numbers"):
         replace(MEASUREMENTS, **wrong)
+
+
+# --- a declaration that changes ---------------------------------------------------------------------------------------
+
+DAILY = MEASUREMENTS
+MONTHLY = replace(MEASUREMENTS, partition_by="month")
+HOURLY = replace(MEASUREMENTS, partition_by="hour")
+
+
+def specs_of(table: Table) -> list[tuple[str, ...]]:
+    "The partitioning of each file, by the names of its fields."
+    names = {at: tuple(field.name for field in spec.fields) for at, spec in table.specs().items()}
+    return sorted(names[file.entry.spec_id] for file in files(table))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fields"),
+    [
+        (DAILY, MONTHLY, ("measured_month",)),
+        (MONTHLY, HOURLY, ("measured_hour",)),
+        (DAILY, BUCKETS, ("measured_date", "sensor_id_bucket_4")),
+        (BUCKETS, MONTHLY, ("measured_month",)),
+        (BUCKETS, replace(BUCKETS, buckets=2), ("measured_date", "sensor_id_bucket_2")),
+    ],
+)
+def test_a_changed_declaration_changes_new_files_and_leaves_the_others(
+    tmp_path: Path, engine: Engine, before: Resource, after: Resource, fields: tuple[str, ...]
+) -> None:
+    one, days = (
+        Promoting(tmp_path, before, engine),
+        [datetime(2026, 11, 18 + at // 6, at, tzinfo=UTC) for at in range(12)],
+    )
+    one.promote([measurement(number, at) for number, at in enumerate(days)])
+    first, old = one.rows(), specs_of(one.table)
+    one.resource = after
+    done = one.promote([measurement(0, days[0], 2), measurement(5, days[11], 2), measurement(50, days[3])])
+    assert (done.new, done.updated) == (1, 2)
+    now = [row for row in first if row[0] not in ("m-0", "m-5")]
+    now = sorted([*now, ("m-0", days[0], 2), ("m-5", days[11], 2), ("m-50", days[3], 1)])
+    assert one.rows() == now
+    kept = {file.uri for file in files(one.table)} & {file.uri for file in files(one.table, snapshot_of(one, 1))}
+    assert fields in specs_of(one.table)
+    assert len([spec for spec in specs_of(one.table) if spec == old[0]]) == len(kept), "only new files have the new one"
+    rollback(one.table, 1, "a person")  # brings back files of the former one
+    assert one.rows() == first
+    assert specs_of(one.table) == old
+    assert one.promote([]).new == 1, "what the rollback took is due again"
+    assert one.rows() == now
+
+
+def snapshot_of(one: Promoting, number: int) -> int | None:
+    return next(version.snapshot for version in versions(one.table) if version.number == number)
+
+
+@pytest.mark.parametrize(("before", "after"), [(MONTHLY, HOURLY), (DAILY, BUCKETS), (BUCKETS, DAILY)])
+def test_compaction_writes_small_files_of_a_former_partitioning_as_declared_today(
+    tmp_path: Path, before: Resource, after: Resource
+) -> None:
+    engine = DuckDB(tmp_path, threads=1, memory_limit="500MB")
+    one, day = Promoting(tmp_path, before, engine), datetime(2026, 11, 20, tzinfo=UTC)
+    for round_ in range(5):
+        at = [day + timedelta(hours=hour) for hour in range(4)]
+        one.promote([measurement(70 * round_ + number, moment) for number, moment in enumerate(at)])
+    rows, old = one.rows(), specs_of(one.table)[0]
+    merged = compact(one.lake, QUALIFIED, after, engine, "20261125T000000Z-7f3a")
+    assert merged is not None
+    assert one.rows() == rows
+    assert old not in specs_of(one.table)
+    for file in files(one.table):
+        found = pq.read_table(file.uri)
+        hours = {at.strftime("%Y-%m-%d-%H") for at in found["measured_at"].to_pylist()}
+        assert len(hours) == 1 or after != HOURLY
+    engine.close()

@@ -32,6 +32,7 @@ from smartsensor.jobs.promote import promote
 from smartsensor.jobs.quarantine_replay import REPLAY_STEPS, replay_quarantine, waiting, waiting_rows
 from smartsensor.lake.catalogs import QUARANTINE
 from smartsensor.lake.lake import Lake
+from smartsensor.run.cli import run_command
 from smartsensor.source.smartsensor_api import ASSETS, MEASUREMENTS
 
 ENGINES = ["duckdb", pytest.param("spark", marks=pytest.mark.spark)]
@@ -175,6 +176,36 @@ def dies_at(step: str) -> Callable[[str], None]:
             raise Killed
 
     return hook
+
+
+def test_a_rollback_beyond_a_replay_lets_its_rows_wait_again(
+    landing: Landing,  # noqa: F811
+    gate: QuickGate,  # noqa: F811
+    engine: Engine,  # noqa: F811
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    land_for_replay(landing, gate, engine)
+    before = newest(landing.lake, "measurements").number
+    allow(gate, 2000)
+    with pytest.raises(Killed):  # the next one finds its rows there already, and marks them
+        replay_quarantine(landing.lake, MEASUREMENTS, engine, gate, landing.run(), reached=dies_at("replay published"))
+    replayed = newest(landing.lake, "measurements").number
+    replay_quarantine(landing.lake, MEASUREMENTS, engine, gate, landing.run())
+    assert waiting(landing.lake, MEASUREMENTS, engine)[0].rows == 2
+
+    assert run_command(["rollback", "measurements", str(before), "--yes", "--lake", landing.lake.root]) == 0
+    assert "3 rows of quarantine wait again: smartsensor quarantine replay measurements" in capfd.readouterr().out
+    assert names(landing.lake) == {"m-0", "m-3"}
+    assert {row["_replayed_by"] for row in aside(landing.lake)} == {None}
+    done = replay_quarantine(landing.lake, MEASUREMENTS, engine, gate, landing.run())
+    assert (done.outcome, done.new, done.already) == ("replayed", 2, 1)
+    assert names(landing.lake) == {"m-0", "m-1", "m-2", "m-3"}
+
+    assert run_command(["rollback", "measurements", str(replayed), "--yes", "--lake", landing.lake.root]) == 0
+    assert names(landing.lake) == {"m-0", "m-1", "m-2", "m-3"}
+    done = replay_quarantine(landing.lake, MEASUREMENTS, engine, gate, landing.run())
+    assert (done.new, done.already) == (0, 3), "rows of a later replay wait too, and stand there already"
+    assert len(aside(landing.lake)) == 5
 
 
 def test_killed_at_each_step_of_a_replay(tmp_path: Path, gate: QuickGate, engine: Engine) -> None:  # noqa: F811

@@ -19,8 +19,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from smartsensor.jobs.workers import balanced
-from smartsensor.source.http import Client
 from spark.cluster import CONF, environment, executors
 
 import smartsensor
@@ -30,6 +28,7 @@ from smartsensor.jobs.engine_spark import Spark, bucket_folders, find_java
 from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import Due
+from smartsensor.jobs.workers import balanced
 from smartsensor.lake.lake import Lake
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -43,6 +42,7 @@ from smartsensor.source.budget import (
     share_rate,
 )
 from smartsensor.source.errors import AuthError
+from smartsensor.source.http import Client
 from smartsensor.source.smartsensor_api import MEASUREMENTS, RESOURCES
 from smartsensor.windows import Window, cut
 

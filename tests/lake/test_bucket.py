@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ResponseStreamingError
@@ -23,21 +24,26 @@ from botocore.response import StreamingBody
 from moto.backends import get_backend
 from moto.server import ThreadedMotoServer
 from table_reader import partitions, rows_of, table_of
+from test_convert import FormerLake, former, is_converted_well  # noqa: F401  (a fixture)
 from test_lake import DAY, advance
 from test_promote import QuickGate, suite
 from urllib3.exceptions import ProtocolError
 
 from smartsensor.config import ApiSettings, Secret
+from smartsensor.jobs.compact import compact
+from smartsensor.jobs.convert import convert, remove_former
 from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close
+from smartsensor.jobs.merge import partitioning
 from smartsensor.jobs.promote import promote
 from smartsensor.lake import bucket as module
 from smartsensor.lake.bucket import Bucket
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, expirable, expire, referenced, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import Tables, referenced, rollback
+from smartsensor.lake.tables import Tables, Version, versions
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
@@ -445,3 +451,61 @@ def test_a_table_of_another_lake_is_not_taken_for_this_one(lake: Lake, tmp_path:
         other.find(QUALIFIED, "readings")
     with pytest.raises(LakeError, match="is a table of another lake"):
         other.ensure(QUALIFIED, "readings", schema, None)
+
+
+# --- the upkeep of tables ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[DuckDB]:
+    opened = DuckDB(tmp_path, threads=1, memory_limit="500MB")
+    yield opened
+    opened.close()
+
+
+FORMER_ZONES = ("qualified", "quarantine", "staged", "superseded", "state")
+
+
+def add_row(lake: Lake, number: int) -> None:
+    "Commit one row as a file of its own."
+    at, written = datetime(2026, 11, 20, number, tzinfo=UTC), io.BytesIO()
+    row = {"measurement_id": f"m-{number}", "measured_at": at, "updated_at": at, "value": float(number)}
+    pq.write_table(pa.Table.from_pylist([row], MEASUREMENTS.raw_schema), written)
+    key = f"qualified/measurements/data/{number}.parquet"
+    lake.put(key, written.getvalue())
+    table = Tables(lake).ensure(QUALIFIED, "measurements", MEASUREMENTS.raw_schema, partitioning(MEASUREMENTS))
+    commit(table, Version(number, run="test", attempt=str(number)), [lake.uri(key)])
+
+
+def test_small_files_are_merged_and_old_versions_go_with_their_files(lake: Lake, engine: DuckDB) -> None:
+    for number in range(1, 7):
+        add_row(lake, number)
+    rows = table(lake, "measurements")
+    merged = compact(lake, QUALIFIED, MEASUREMENTS, engine, "20261125T000000Z-7f3a")
+    assert merged is not None
+    assert (merged.version, merged.before, merged.after, merged.rows) == (7, 6, 1, 6)
+    assert table(lake, "measurements").equals(rows)
+    assert table(lake, "measurements", 3).height == 3
+    published = table_of(lake, "measurements")
+    assert published is not None
+    later = datetime.now(UTC) + timedelta(days=8)
+    assert expire(published, expirable(published, 1, later)) == [1, 2, 3, 4, 5]
+    assert [one.number for one in versions(published.refresh())] == [6, 7]
+    keep = Retention(versions=0)
+    vacuum(lake, plan_vacuum(lake, keep, later), keep, later)
+    published.refresh()
+    left = lake.list("qualified/measurements/data")
+    assert [one.number for one in versions(published)] == [7]
+    assert len(left) == 1
+    assert {lake.uri(key) for key in lake.list("qualified/measurements")} == referenced(published)
+    assert table(lake, "measurements").equals(rows)
+
+
+def test_a_lake_of_the_former_layout_is_converted(former: FormerLake, lake: Lake, engine: DuckDB) -> None:  # noqa: F811
+    for key in (key for top in FORMER_ZONES for key in former.lake.list(top)):
+        lake.put(key, former.lake.read(key))
+    for one in (PLANTS, MEASUREMENTS):
+        assert convert(lake, one, engine, "20261125T000000Z-7f3a").done
+    is_converted_well(lake)
+    assert remove_former(lake, ["plants", "measurements"])
+    is_converted_well(lake)

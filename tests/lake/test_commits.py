@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Transaction
 
 from smartsensor.lake.catalogs import QUALIFIED, table_key
+from smartsensor.lake.commits import commit
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
-from smartsensor.lake.tables import Tables, Version, commit, versions
+from smartsensor.lake.tables import Tables, Version, versions
 
 SCHEMA = pa.schema([("sensor_id", pa.string())])
 
@@ -55,3 +57,19 @@ def test_a_commit_that_was_planned_on_an_older_version_does_not_land(tmp_path: P
     found = tables.find(QUALIFIED, "sensors")
     assert found is not None
     assert [one.attempt for one in versions(found)] == ["a"]
+
+
+def test_a_declaration_that_has_not_changed_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "pyiceberg copies all snapshots several times to find that nothing changes: a second and more, after some hundred."
+    nested = pa.field("nameplate", pa.struct([("model", pa.string())]))
+    schema = pa.schema([*SCHEMA, pa.field("at", pa.timestamp("us", "UTC")), nested])
+    tables, changes = Tables(Lake(str(tmp_path))), list[str]()
+    tables.ensure(QUALIFIED, "sensors", schema, None)
+    update = Transaction.update_schema
+    monkeypatch.setattr(
+        Transaction, "update_schema", lambda *words, **more: changes.append("") or update(*words, **more)
+    )
+    tables.ensure(QUALIFIED, "sensors", schema, None)
+    assert not changes
+    table = tables.ensure(QUALIFIED, "sensors", schema.append(pa.field("unit", pa.string())), None)
+    assert (len(changes), table.schema().find_field("unit").name) == (1, "unit")

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,9 +19,10 @@ from sqlalchemy import event
 
 from smartsensor.lake import catalogs as room
 from smartsensor.lake import tables as tables_room
+from smartsensor.lake.commits import commit, next_version
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict, LakeError
-from smartsensor.lake.tables import Version, commit, current, next_version, versions
+from smartsensor.lake.tables import Version, current, versions
 
 ROWS = [("a", 1.0), ("b", 2.0)]
 
@@ -206,6 +208,13 @@ def test_a_catalog_that_is_locked_for_too_long(lake: Lake, monkeypatch: pytest.M
     assert rows_of(open_readings(lake)) == [*ROWS, ("c", 3.0)]
 
 
+def test_a_catalog_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.3, other.execute, ["ROLLBACK"]).start()
+        assert readings(Lake(str(tmp_path))).current_snapshot() is None
+
+
 def test_a_catalog_that_may_not_be_written(lake: Lake) -> None:
     table, staged = readings(lake), stage(lake, [("c", 3.0, 22)])
     assert isinstance(table.catalog, SqlCatalog)
@@ -278,7 +287,8 @@ import os, sys, time
 sys.path.insert(0, sys.argv[2])
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
-from smartsensor.lake.tables import Version, commit, next_version
+from smartsensor.lake.tables import Version
+from smartsensor.lake.commits import commit, next_version
 from readings import readings, stage
 
 def one(who):

@@ -1,4 +1,4 @@
-"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/98_cli.ipynb."""
+"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/99_cli.ipynb."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ from smartsensor.run import claims as claims_room
 from smartsensor.run import exit_codes as exit_codes_room
 from smartsensor.run import notebooks as notebooks_room
 from smartsensor.run.cli import app, run_command
-from smartsensor.run.options import project_folder
+from smartsensor.run.options import job_notebooks, suites
 from smartsensor.simulator.faults import Fault, FaultPlan
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import Running, serve
@@ -317,10 +317,10 @@ def test_the_table_of_the_docs_is_what_the_commands_do() -> None:
     for command in COMMANDS:
         codes = [str(code) if command in meets else "–" for _, meets, code, _ in FAILURES.values()]
         rows.append(f"| `{command}` | " + " | ".join(codes) + " |")
-    notebook = json.loads((ROOT / "nbs/run/98_cli.ipynb").read_text())
+    notebook = json.loads((ROOT / "nbs/run/99_cli.ipynb").read_text())
     text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     table = "\n".join(rows)
-    assert table in text, f"put this table into nbs/run/98_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
+    assert table in text, f"put this table into nbs/run/99_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
 
 
 def test_a_disk_that_is_really_full_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,9 +424,14 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert port in line
 
 
-def test_the_project_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_notebooks_and_suites_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert project_folder() == ROOT
+    monkeypatch.delenv("SMARTSENSOR_EXPECTATIONS", raising=False)
+    assert (job_notebooks(), suites()) == (ROOT / "glue_notebooks", ROOT / "expectations")
+    (tmp_path / "glue_notebooks").mkdir()  # a project's own come first
+    assert (job_notebooks(), suites()) == (tmp_path / "glue_notebooks", ROOT / "expectations")
+    monkeypatch.setenv("SMARTSENSOR_EXPECTATIONS", "elsewhere")
+    assert suites() == Path("elsewhere")
 
 
 def test_a_lake_where_nothing_can_be_made_is_named() -> None:

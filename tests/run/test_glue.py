@@ -305,10 +305,12 @@ def started_from_s3(client: Any, tmp_path: Path, cell: str, notebook_name: str =
     package = shutil.make_archive(str(tmp_path / "package"), "zip", ROOT, base_dir="smartsensor")
     files = {"smartsensor.whl": Path(package), "job.ipynb": notebook(tmp_path / "job.ipynb", SEEN, cell)}
     files |= {f"expectations/{path.name}": path for path in (ROOT / "expectations").glob("*.json")}
+    files["nbs/source.ipynb"] = ROOT / "nbs" / "_new_project" / "nbs" / "source.ipynb"
     for name, path in files.items():
         client.upload_file(str(path), "artifacts", f"releases/1/{name}")
     release, order = "s3://artifacts/releases/1", ["--run_id", RUN, "--SMARTSENSOR_LAKE", "s3://lake/dev"]
     order += ["--package", f"{release}/smartsensor.whl", "--expectations", f"{release}/expectations/"]
+    order += ["--SMARTSENSOR_SOURCE", f"{release}/nbs/source.ipynb"]
     words = [sys.executable, JOBS / "job.py", *order, "--notebook", f"{release}/{notebook_name}", "--JOB_NAME", "job"]
     ended = subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     return ended.returncode, ended.stdout + ended.stderr
@@ -317,17 +319,20 @@ def started_from_s3(client: Any, tmp_path: Path, cell: str, notebook_name: str =
 SEEN = """
 import os
 import smartsensor
+from smartsensor.source.sources import current_source
+print("source", *current_source().resources)
 print("suites", len(os.listdir(os.environ["SMARTSENSOR_EXPECTATIONS"])), "package", smartsensor.__file__)
 """
 
 
 @pytest.mark.parametrize(("cell", "code"), [("print(run_id)", 0), ("1 / 0", 1)])
-def test_notebook_suites_and_package_come_from_s3_and_the_record_goes_there(
+def test_notebook_source_suites_and_package_come_from_s3_and_the_record_goes_there(
     cell: str, code: int, s3: Any, tmp_path: Path
 ) -> None:
     ended, said = started_from_s3(s3, tmp_path, cell)
     assert ended == code, said
     number = len(list((ROOT / "expectations").glob("*.json")))
+    assert "source stations readings" in said
     assert re.search(rf"suites {number} package \S+/smartsensor.zip/smartsensor/", said), said
     for name, sign in (("job.ipynb", '"output_type": "error"'), ("job.html", "ZeroDivisionError")):
         record = s3.get_object(Bucket="lake", Key=f"dev/runs/{RUN}/{name}")["Body"].read().decode()

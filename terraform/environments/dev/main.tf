@@ -37,6 +37,7 @@ module "glue" {
   kms_key_arn        = module.iam.kms_key_arn
   release            = var.release
   api                = var.api
+  project            = var.project
   jobs               = var.jobs
   optimized_tables   = var.optimized_tables
   query_limit_gb     = var.query_limit_gb

@@ -43,6 +43,18 @@ variable "release" {
   default     = "initial"
 }
 
+variable "project" {
+  description = "What a project brings that has smartsensor as an installed dependency; {} is smartsensor's own source (the module glue says what each is)."
+  type = object({
+    source       = optional(string, "")
+    wheels       = optional(string, "smartsensor.gluewheels.zip")
+    notebooks    = optional(string, "glue_notebooks")
+    expectations = optional(string, "expectations")
+    raw_tables   = optional(string)
+  })
+  default = {}
+}
+
 variable "jobs" {
   description = "Size of each job: check, extract, promote."
   type = map(object({

@@ -136,7 +136,7 @@ run "athena_is_bounded" {
   }
 
   assert {
-    condition     = aws_athena_named_query.hours.database == "smartsensor_dev" && strcontains(aws_athena_named_query.hours.query, "FROM measurements")
+    condition     = aws_athena_named_query.hours[0].database == "smartsensor_dev" && strcontains(aws_athena_named_query.hours[0].query, "FROM measurements")
     error_message = "The saved query reads the qualified table of this database."
   }
 }
@@ -151,5 +151,55 @@ run "in_a_vpc" {
   assert {
     condition     = length(aws_glue_connection.network) == 1 && alltrue([for job in aws_glue_job.this : job.connections == tolist(["smartsensor-dev-network"])])
     error_message = "With a VPC every job runs in its subnet."
+  }
+}
+
+run "a_project_brings_its_own" {
+  command = plan
+
+  variables {
+    project = { source = "nbs/source.ipynb", wheels = "demo.gluewheels.zip", expectations = "suites", notebooks = "jobs" }
+  }
+
+  assert {
+    condition = alltrue([for name, job in aws_glue_job.this :
+      job.default_arguments["--SMARTSENSOR_SOURCE"] == "s3://b-artifacts-1/releases/abc/nbs/source.ipynb" &&
+      job.default_arguments["--additional-python-modules"] == "s3://b-artifacts-1/releases/abc/demo.gluewheels.zip" &&
+      job.default_arguments["--expectations"] == "s3://b-artifacts-1/releases/abc/suites/" &&
+      job.default_arguments["--notebook"] == "s3://b-artifacts-1/releases/abc/jobs/${name}.ipynb" &&
+    job.command[0].script_location == "s3://b-artifacts-1/releases/abc/jobs/job.py"])
+    error_message = "Source, wheels, suites and job notebooks of a project come from its release."
+  }
+
+  assert {
+    condition     = length(aws_glue_catalog_table.this) == 0 && length(aws_athena_named_query.hours) == 0
+    error_message = "smartsensor's own raw tables and saved query are not a project's."
+  }
+}
+
+run "a_project_names_a_module_and_its_tables" {
+  command = plan
+
+  variables {
+    project = { source = "demo.source:SOURCE", raw_tables = "./tables.json" }
+  }
+
+  assert {
+    condition     = alltrue([for job in aws_glue_job.this : job.default_arguments["--SMARTSENSOR_SOURCE"] == "demo.source:SOURCE"])
+    error_message = "What the wheels hold is imported, not copied."
+  }
+
+  assert {
+    condition     = length(aws_glue_catalog_table.this) == 8
+    error_message = "Raw tables of a project are declared by a file."
+  }
+}
+
+run "smartsensors_own_source_is_not_named" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for job in aws_glue_job.this : !contains(keys(job.default_arguments), "--SMARTSENSOR_SOURCE")])
+    error_message = "Without a project the jobs read smartsensor's own source."
   }
 }

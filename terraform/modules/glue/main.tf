@@ -1,6 +1,10 @@
 locals {
   release = "s3://${var.bucket_names.artifacts}/releases/${var.release}"
 
+  # A job copies a notebook that declares a source from the release; module:NAME it imports from what is installed.
+  source    = var.project.source == "" || strcontains(var.project.source, ":") ? var.project.source : "${local.release}/${var.project.source}"
+  notebooks = "${local.release}/${var.project.notebooks}"
+
   # What the lake's root becomes for each zone: raw > …-raw-…, state and runs > …-state-…
   lake = "s3://${replace(var.bucket_names.raw, "-raw-", "-{zone}-")}"
 }
@@ -60,7 +64,7 @@ resource "aws_glue_job" "this" {
   for_each = var.jobs
 
   name                      = "${var.name}-${each.key}"
-  description               = "Runs glue_notebooks/${each.key}.ipynb."
+  description               = "Runs ${var.project.notebooks}/${each.key}.ipynb."
   role_arn                  = var.role_arns[each.key]
   glue_version              = "5.1"
   worker_type               = each.value.worker_type
@@ -76,7 +80,7 @@ resource "aws_glue_job" "this" {
   command {
     name            = "glueetl"
     python_version  = "3"
-    script_location = "${local.release}/glue_notebooks/job.py"
+    script_location = "${local.notebooks}/job.py"
   }
 
   execution_property {
@@ -84,9 +88,9 @@ resource "aws_glue_job" "this" {
   }
 
   # No --datalake-formats: engines write plain Parquet, and pyiceberg commits it, here as on any machine.
-  default_arguments = {
-    "--notebook"                        = "${local.release}/glue_notebooks/${each.key}.ipynb"
-    "--expectations"                    = "${local.release}/expectations/"
+  default_arguments = merge(local.source == "" ? {} : { "--SMARTSENSOR_SOURCE" = local.source }, {
+    "--notebook"                        = "${local.notebooks}/${each.key}.ipynb"
+    "--expectations"                    = "${local.release}/${var.project.expectations}/"
     "--time_limit_s"                    = tostring(each.value.timeout_minutes * 60 - 120) # ends itself first, and keeps its record
     "--SMARTSENSOR_LAKE"                = local.lake
     "--SMARTSENSOR_ENVIRONMENT"         = var.name
@@ -96,9 +100,9 @@ resource "aws_glue_job" "this" {
     "--SMARTSENSOR_API_SECRET"          = aws_secretsmanager_secret.api.arn
     "--SMARTSENSOR_RATE_PER_S"          = tostring(var.api.rate_per_s) # of all jobs together: they share it by notes in the lake
     "--SMARTSENSOR_HISTORY_DAYS"        = tostring(var.api.history_days)
-    "--SMARTSENSOR_HELD_HOURS"          = tostring(var.held_age_hours)                  # the alarm's own limit, said in records and pages too
-    "--additional-python-modules"       = "${local.release}/smartsensor.gluewheels.zip" # a zip of wheels, as Glue 5 takes it
-    "--python-modules-installer-option" = "--no-index"                                  # a package index is not asked
+    "--SMARTSENSOR_HELD_HOURS"          = tostring(var.held_age_hours)             # the alarm's own limit, said in records and pages too
+    "--additional-python-modules"       = "${local.release}/${var.project.wheels}" # a zip of wheels, as Glue 5 takes it
+    "--python-modules-installer-option" = "--no-index"                             # a package index is not asked
     "--enable-metrics"                  = "true"
     "--enable-observability-metrics"    = "true"
     "--enable-spark-ui"                 = "true"
@@ -106,7 +110,7 @@ resource "aws_glue_job" "this" {
     "--custom-logGroup-prefix"          = "/smartsensor/${var.name}/jobs"
     "--job-bookmark-option"             = "job-bookmark-disable"
     "--conf"                            = "spark.sql.session.timeZone=UTC"
-  }
+  })
 
   depends_on = [aws_cloudwatch_log_group.jobs] # else Glue makes them, without key and without end
 }

@@ -37,6 +37,18 @@ variable "api" {
   })
 }
 
+variable "project" {
+  description = "What a project brings that has smartsensor as an installed dependency; {} is smartsensor's own source. Paths are below the release: source is a notebook, or module:NAME of a wheel in the zip of wheels. raw_tables is a file here, like tables.json."
+  type = object({
+    source       = optional(string, "")
+    wheels       = optional(string, "smartsensor.gluewheels.zip")
+    notebooks    = optional(string, "glue_notebooks")
+    expectations = optional(string, "expectations")
+    raw_tables   = optional(string)
+  })
+  default = {}
+}
+
 variable "jobs" {
   description = "Size of each job: check, extract, promote."
   type = map(object({
