@@ -63,6 +63,10 @@ class Manifest:
     drift: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; () for a whole window
 
+    def __repr__(self) -> str:
+        declared = "not declared" if self.declared is None else f"{self.declared:,} declared"
+        return f"Manifest({self.resource} {self.window} of {self.run}: {self.received:,} received, {declared})"[:200]
+
     @property
     def key(self) -> str:
         "Where it lies."
