@@ -305,12 +305,12 @@ def explore(
         client = Client(settings.api, auth, client.budget, probes=Probes(None, None))
     return ExploredApi(client, source, headers)
 
-# %% ../../nbs/run/87_explore.ipynb #f1753827
+# %% ../../nbs/run/87_explore.ipynb #3113e9b5
 def sign_in_of(text: str | None) -> SignIn:  # ConfigError says what there is
     "A sign-in by a word of the command line."
     kind, _, value = (text or "none").partition("=")
     if kind == "oauth":
-        return OAuthClientCredentials(*([value] if value else []))
+        return OAuthClientCredentials(value or "/oauth2/token")
     found: dict[str, SignIn] = {
         "none": NoSignIn(),
         "bearer": BearerToken(),

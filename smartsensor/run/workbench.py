@@ -52,6 +52,9 @@ def discover(
     ] = None,
     header: Annotated[list[str] | None, typer.Option(help="'Name: value' of each request to such an API.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the drafts as a source: a new .ipynb or .py.")] = None,
+    suites: Annotated[
+        Path | None, typer.Option(help="Write first suites of the drafts to this folder: expectations.")
+    ] = None,
 ) -> None:
     """Read a few rows of an endpoint: columns, types, drift against the declaration, or a draft of one."""
     if out and out.suffix not in (".ipynb", ".py"):
@@ -64,7 +67,7 @@ def discover(
     ):
         api = explored(addresses, auth, header or ())
         source = Source(f"{urlsplit(addresses[0]).hostname}", (), api.client.settings.base_url, sign_in_of(auth))
-        _print_drafts(api.client, [api.query(address) for address in path or ()], source, out)
+        _print_drafts(api.client, [api.query(address) for address in path or ()], source, out, suites)
         return
     if auth or header:
         raise ConfigError(
@@ -73,20 +76,26 @@ def discover(
     with command_settings(simulate=simulate) as settings:
         source, client = current_source(), open_client(settings, Lake(settings.lake))
         endpoints = path or [resource.path for resource in source.collections]
-        if out:
+        if out or suites:
             source = replace(source, base_url=client.settings.base_url)
-            _print_drafts(client, [query_below(source.base_url, endpoint) for endpoint in endpoints], source, out)
+            _print_drafts(
+                client, [query_below(source.base_url, endpoint) for endpoint in endpoints], source, out, suites
+            )
             return
         for endpoint in endpoints:
             print_line(describe_endpoint(client, endpoint, draft))
 
 
-def _print_drafts(client: Client, queries: Sequence[Query], source: Source, out: Path | None) -> None:
+def _print_drafts(
+    client: Client, queries: Sequence[Query], source: Source, out: Path | None, suites: Path | None
+) -> None:
     "Print a draft of each, and write them all as a source."
     drafts = []
     for query in queries:
         drafts.append(draft_at(client, query))
         print_line(draft_text(query.path, drafts[-1]))
+    for draft in drafts if suites else []:
+        print_line("# written: " + ", ".join(map(str, draft.write_suites(suites or ""))))
     if out:
         written = write_source(
             out, source.name, source.base_url, source.sign_in, [(one.resource, one.open) for one in drafts]
