@@ -42,6 +42,11 @@ class Page:
     attempts: int  # 1 when the first one worked
     request_id: str | None  # the server's, for a person who asks there
 
+    def __repr__(self) -> str:
+        last = "more follow" if self.next_cursor is not None else "the last"
+        drift = f", drift: {len(self.drift)}" if self.drift else ""
+        return f"Page({self.number}: {self.rows:,} rows, {self.bytes:,} bytes, {last}{drift})"
+
     @property
     def rows(self) -> int:
         "Rows on this page; a page of 0 rows does not end a listing."

@@ -130,6 +130,10 @@ class Resource(Reading):
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
 
+    def __repr__(self) -> str:
+        columns = f"{len(self.schema)} columns, {self.mode}, {type(self.paging).__name__}"
+        return f"Resource({self.name}: {self.path}, key {', '.join(self.key)}; {columns})"[:200]
+
     @property
     def raw_schema(self) -> pa.Schema:
         "The columns of raw and qualified: the declared columns, all nullable, and `_extra`."
