@@ -285,8 +285,7 @@ def _categories(table: pa.Table, parents: Sequence[str]) -> list[str]:
 # %% ../../nbs/run/86_plots.ipynb #1372ad99
 def _plot_series(frame: Any, at: str, numbers: Sequence[str], categories: Sequence[str], title: str) -> Figure:
     "A panel for each number, or for each group of rows; a line for each series in it."
-    group = next((name for name in categories if len(numbers) == 1 and frame[name].nunique() <= _GROUPS), None)
-    line = next((name for name in categories if name != group and _splits(frame, group, name, at)), None)
+    group, line = _group_and_line(frame, at, categories, len(numbers) == 1)
     panels = (
         [(value, rows, numbers[0]) for value, rows in frame.groupby(group)]
         if group
@@ -313,10 +312,20 @@ def _plot_series(frame: Any, at: str, numbers: Sequence[str], categories: Sequen
     return figure
 
 
-def _splits(frame: Any, group: str | None, name: str, at: str) -> bool:
-    "Whether a column tells rows of one group and one instant apart."
-    by = [column for column in (group, at) if column]
-    return bool(frame.duplicated(by).any() and frame.groupby(by)[name].nunique().max() > 1)
+def _group_and_line(frame: Any, at: str, categories: Sequence[str], one_number: bool) -> tuple[str | None, str | None]:
+    "The columns that tell rows of one instant apart: one for panels where it has few values, one for lines."
+    best = _best(frame, [at], categories)
+    few = [name for name in categories if frame[name].nunique() <= _GROUPS] if one_number else []
+    if best is None or best in few:
+        return best, _best(frame, [at, best], categories) if best else None
+    return _best(frame, [at, best], few), best
+
+
+def _best(frame: Any, by: Sequence[str], names: Sequence[str]) -> str | None:  # None: no column tells more apart
+    "The column that leaves the fewest rows that are alike."
+    alike = {name: int(frame.duplicated([*by, name]).sum()) for name in names if name not in by}
+    best = min(alike, key=lambda name: alike[name], default=None)
+    return best if best and alike[best] < int(frame.duplicated(list(by)).sum()) else None
 
 
 def _plot_bars(values: Any, title: str) -> Figure:

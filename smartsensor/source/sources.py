@@ -40,7 +40,11 @@ class Source:
             raise ValueError(f"source {self.name}: declared twice: {', '.join(twice)}")
 
     def __repr__(self) -> str:
-        return f"Source({self.name}: {len(self.collections)} resources, {type(self.sign_in).__name__}, {self.base_url})"[:200]
+        return (
+            f"Source({self.name}: {len(self.collections)} resources, {type(self.sign_in).__name__}, {self.base_url})"[
+                :200
+            ]
+        )
 
     @property
     def resources(self) -> Mapping[str, Resource]:
