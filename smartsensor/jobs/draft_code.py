@@ -121,7 +121,7 @@ def resource_code(
     )
     return "\n".join([*comments, *text])
 
-
+# %% ../../nbs/jobs/46_draft_code.ipynb #9a917123
 def _joined(lines: Sequence[str]) -> list[str]:
     "Short arguments that stand side by side; those of several lines stay as they are."
     found: list[str] = []
@@ -164,7 +164,7 @@ def _import_order(name: str) -> tuple[int, str]:
     "Constants, classes, functions: as ruff sorts them."
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
-
+# %% ../../nbs/jobs/46_draft_code.ipynb #4229e11a
 def import_lines(names: Iterable[str]) -> str:
     "The imports of a text."
     wanted = set(names)

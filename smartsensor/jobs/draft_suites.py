@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .samples import names_id
+from .kinds import names_id
 from ..quality.suites import ROW_COUNT
 from ..quality.verdicts import Severity, Zone
 from ..source.decode import EXTRA
@@ -39,7 +39,7 @@ def _keys(resource: Resource) -> list[dict[str, Any]]:
     named = "It names the row: without it a row can be neither updated nor replayed from quarantine."
     return [_present(column, "critical", named) for column in resource.key]
 
-
+# %% ../../nbs/jobs/46_draft_suites.ipynb #e9d541c8
 def _suggested(column: pa.Field, values: pa.ChunkedArray) -> list[dict[str, Any]]:
     "A range or a set of values, as a sample suggests it."
     seen = values.drop_null()
@@ -140,7 +140,7 @@ def _of_columns(resource: Resource, sample: pa.Table, done: set[str]) -> list[di
         found += _suggested(column, sample.column(column.name))
     return found
 
-
+# %% ../../nbs/jobs/46_draft_suites.ipynb #181c2465
 def write_suite(
     folder: Path,  # expectations
     suite: dict[str, Any],

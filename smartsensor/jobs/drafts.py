@@ -20,8 +20,10 @@ import pyarrow as pa
 
 from .draft_code import import_lines, resource_code
 from .draft_suites import first_suite, write_suite
-from .samples import Column, Rows, find_rows, infer_columns, names_id, words
-from .trials import REQUESTS, Answer, Decision, Found, Limit, Trials, find_limit, find_most, find_paging
+from .kinds import names_id, words
+from .samples import Column, Rows, find_rows, infer_columns
+from .trials import REQUESTS, Answer, Decision, Trials
+from .trials_paging import Found, Limit, find_limit, find_most, find_paging
 from .window_trials import Filtered, find_filter
 from ..quality.verdicts import Zone
 from ..source.errors import ContractError
@@ -209,7 +211,7 @@ def _dating(filtered: Filtered, columns: Sequence[Column]) -> tuple[dict[str, An
         )
     return made, decisions
 
-
+# %% ../../nbs/jobs/46_drafts.ipynb #fa11bdd9
 def _noted(columns: Sequence[Column]) -> list[Decision]:
     "What is not sure of the columns."
     found = []
@@ -302,7 +304,7 @@ def draft_resource(
     )
     return Draft(resource, decisions, pa.Table.from_batches([read.batch]), trials.sent)
 
-
+# %% ../../nbs/jobs/46_drafts.ipynb #2f0aa978
 def _rows_of(query: Query, reply: Reply) -> Rows:
     try:
         document = json.loads(reply.body)

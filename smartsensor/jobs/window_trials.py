@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .samples import Column, epoch_unit, names_id, words
+from .kinds import epoch_unit, names_id, words
+from .samples import Column
 from .trials import Answer, Confidence, Decision, Trials
 from ..source.filters import TimeFilter
 from ..source.http import Query
@@ -62,7 +63,7 @@ def _sent_as(at: datetime, form: str) -> str | int:
 def _within(rows: Sequence[Mapping[str, Any]], column: Column) -> list[datetime]:
     return [at for at in column.of(rows) if at is not None]
 
-
+# %% ../../nbs/jobs/45_window_trials.ipynb #90513c97
 def find_filter(
     trials: Trials,
     sample: Answer,  # the fullest; further requests ask for as many rows
@@ -104,7 +105,7 @@ def _candidates(columns: Sequence[Column]) -> list[Column]:
 def _unfiltered(why: str) -> Filtered:
     return Filtered(None, None, Decision("time filter", "none", "open", f"{why}; a snapshot is always right"))
 
-
+# %% ../../nbs/jobs/45_window_trials.ipynb #fdbb2242
 def _usual_filter(trials: Trials, query: Query, column: Column, start: datetime, end: datetime) -> Filtered | None:
     "The filter on a column, by the names that are usual."
     form = column.kind.sent.unit or "rfc3339"
@@ -147,7 +148,7 @@ def _given_filters(query: Query, candidates: Sequence[Column]) -> list[Filtered]
         for column in within or candidates
     ]
 
-
+# %% ../../nbs/jobs/45_window_trials.ipynb #3b6626c5
 def _read_instant(text: str) -> tuple[datetime, str] | None:  # None: it is none
     "An instant out of a parameter, and its format."
     if text.isdigit():
@@ -175,7 +176,7 @@ def _bounds(rule: TimeFilter) -> str:
 def _confidence(all_within: bool) -> Confidence:
     return "tested" if all_within else "likely"
 
-
+# %% ../../nbs/jobs/45_window_trials.ipynb #6920a9e8
 def _with_ends(
     trials: Trials, sample: Answer, found: Filtered
 ) -> Filtered | None:  # None: another column is filtered on

@@ -111,7 +111,7 @@ def source_card(source: Source) -> str:
 
 _CONFIDENCE = {"tested": "#2f855a", "likely": "#b7791f", "open": "#c53030"}
 
-
+# %% ../../nbs/run/85_displays.ipynb #8515793e
 def draft_card(draft: Draft) -> str:
     "Each decision, how sure it is, and the code."
     rows = [

@@ -31,7 +31,7 @@ from ..lake.layout import Manifest
 from ..lake.lake import Lake
 from ..quality.verdicts import Verdict
 from ..quality.sentences import format_number
-from ..jobs.samples import names_id, names_time, words
+from ..jobs.kinds import names_id, names_time, words
 from ..jobs.lateness import LABELS, Lateness, format_span
 
 # %% ../../nbs/run/86_plots.ipynb #507fdf47
@@ -269,7 +269,7 @@ def _is_measure(field: pa.Field) -> bool:
         plain and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and not names_time(field.name)
     )
 
-
+# %% ../../nbs/run/86_plots.ipynb #50ecd6cd
 def _categories(table: pa.Table, parents: Sequence[str]) -> list[str]:
     "Columns with few values that recur: what the rows name first, and then what has fewest values."
     counts = {}

@@ -85,7 +85,7 @@ def discover(
         for endpoint in endpoints:
             print_line(describe_endpoint(client, endpoint, draft))
 
-
+# %% ../../nbs/run/95_workbench.ipynb #53b28f53
 def _print_drafts(
     client: Client, queries: Sequence[Query], source: Source, out: Path | None, suites: Path | None
 ) -> None:
