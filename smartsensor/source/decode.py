@@ -126,8 +126,11 @@ def _repair_row(
     "Split a row into the values that fit their declaration and those that do not."
     declared, names = dict[str, Any](), {field.name for field in fields}
     extra: dict[str, Any] = {name: value for name, value in row.items() if name not in names}
-    drift.update(f"{prefix}{_SURROGATES.sub('?', name)}: sent twice in one object" for name in extra.get(TWICE, {}))
-    drift.update(f"unknown field {prefix}{_SURROGATES.sub('?', name)}" for name in extra if name != TWICE)
+    for name, value in extra.items():
+        if isinstance(value, _Repeated):
+            drift.update(f"{prefix}{_SURROGATES.sub('?', one)}: sent twice in one object" for one in value)
+        else:
+            drift.add(f"unknown field {prefix}{_SURROGATES.sub('?', name)}")
     for field in fields:
         value = row.get(field.name)
         if pa.types.is_struct(field.type) and isinstance(value, dict):
@@ -198,7 +201,7 @@ def decode(
             raise pa.ArrowInvalid("unknown fields")
         _refuse_what_no_reader_opens(found)
         values = {path: _value_at(table, path) for path in paths if _has_leaf(body, path)}
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter beside the rows
         document = _document(body)
         found, drift = _decode_slowly(_listed(document, rows, body), schema, body)
         values = _values(document, paths)
@@ -238,11 +241,18 @@ def _refuse_what_no_reader_opens(rows: pa.StructArray) -> None:
 TWICE = "_twice"  # names that an object has more than once
 
 
+class _Repeated(dict[str, Any]):
+    """The values of names that come again in the same object."""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     "A JSON object; of a name that comes twice the last value counts, and the others are kept beside it."
     values = dict(pairs)
     if len(values) < len(pairs):
-        values[TWICE] = {name: [value for key, value in pairs if key == name][:-1] for name in _repeated(pairs)}
+        name = TWICE
+        while name in values:  # a field of the source's own
+            name += "_"
+        values[name] = _Repeated((one, [value for key, value in pairs if key == one][:-1]) for one in _repeated(pairs))
     return values
 
 
@@ -342,6 +352,9 @@ _ABSENT = object()
 def _values(document: Any, paths: Mapping[str, pa.DataType]) -> dict[str, Any]:
     "The values at dotted paths of a parsed body; an absent path is left out."
     values = {path: _member(document, path.split(".")) for path in paths}
+    for path, value in values.items():
+        if isinstance(value, str) and _SURROGATES.search(value):
+            raise ContractError(f'"{path}" of the page holds bytes that are not UTF-8: {value[:40]!a}')
     return {path: value for path, value in values.items() if value is not _ABSENT}
 
 
