@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['python_of', 'constant', 'resource_code', 'import_lines', 'write_source']
 
-# %% ../../nbs/jobs/46_draft_code.ipynb #604a5236
+# %% ../../nbs/jobs/46_draft_code.ipynb #69ddad3b
 import json
 import keyword
 import re
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pyarrow as pa
@@ -75,9 +76,9 @@ def _type_of(kind: pa.DataType, names: set[str]) -> str:
     names.add(_TYPES[kind])
     return _TYPES[kind]
 
-# %% ../../nbs/jobs/46_draft_code.ipynb #91ac1869
+# %% ../../nbs/jobs/46_draft_code.ipynb #0f3f0188
 _FIRST = ("name", "path", "key", "schema", "mode")
-_NOTES = 6  # comments at most
+_LINES = 24  # of a declaration and its comments, where the columns leave room
 
 
 def constant(name: str) -> str:
@@ -108,15 +109,17 @@ def resource_code(
         else:
             lines.append(f"{field.name}={python_of(given, names)}")
     body = [line if line.endswith(("(", "{")) or line.startswith("    ") else f"{line}," for line in lines]
-    comments = [f"# {note}"[:_WIDTH] for note in notes[:_NOTES]]
-    comments += [f"# and {len(notes) - _NOTES} more: draft.decisions"] if len(notes) > _NOTES else []
-    text = [
-        *comments,
-        f"{constant(resource.name)} = Resource(",
-        *(f"    {line}" for line in _joined(body)),
-        ")  # fmt: skip",
+    text = [f"{constant(resource.name)} = Resource(", *(f"    {line}" for line in _joined(body)), ")  # fmt: skip"]
+    room = max(_LINES - len(text), 1)
+    comments = [
+        shorten(f"# {note}", _WIDTH, placeholder=" …") for note in notes[: room if len(notes) <= room else room - 1]
     ]
-    return "\n".join(text)
+    comments += (
+        [f"# and {len(notes) - len(comments)} more that are open: see the draft's decisions"]
+        if len(notes) > len(comments)
+        else []
+    )
+    return "\n".join([*comments, *text])
 
 
 def _joined(lines: Sequence[str]) -> list[str]:
@@ -157,12 +160,17 @@ def _wrapped(items: Iterable[str]) -> list[str]:
     return lines
 
 
+def _import_order(name: str) -> tuple[int, str]:
+    "Constants, classes, functions: as ruff sorts them."
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
 def import_lines(names: Iterable[str]) -> str:
     "The imports of a text."
     wanted = set(names)
     lines = ["from datetime import timedelta", ""] if "timedelta" in wanted else []
     lines += ["import pyarrow as pa", ""] if "pa" in wanted else []
-    one = f"from smartsensor.declare import {', '.join(sorted(wanted - {'pa', 'timedelta'}))}"
+    one = f"from smartsensor.declare import {', '.join(sorted(wanted - {'pa', 'timedelta'}, key=_import_order))}"
     return "\n".join(
         [
             *lines,

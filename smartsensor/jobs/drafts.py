@@ -30,7 +30,7 @@ from ..source.http import Query, Reply
 from ..source.paging import Paging, SplitPaging
 from ..source.resources import INSTANT, TEXT, WHOLE, Resource, read_rows
 
-# %% ../../nbs/jobs/46_drafts.ipynb #39637da2
+# %% ../../nbs/jobs/46_drafts.ipynb #5c77d188
 @dataclass(frozen=True)
 class Draft:
     """A declaration that a look at an API suggests."""
@@ -43,12 +43,12 @@ class Draft:
     @property
     def open(self) -> tuple[str, ...]:
         "What could not be told, and what is likely only where a mistake would lose rows."
-        return tuple(f"{one.about}: {one.why}" for one in self.decisions if one.confidence == "open")
+        return tuple(f"open: {one.about}: {one.why}" for one in self.decisions if one.confidence == "open")
 
     def code(self) -> str:
         "Python text to paste into a notebook."
         names: set[str] = set()
-        text = resource_code(self.resource, [f"open: {note}" for note in self.open], names)
+        text = resource_code(self.resource, self.open, names)
         return f"{import_lines(names)}\n\n{text}"
 
     def suite(self, zone: Zone = "raw") -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Draft:
             :200
         ]
 
-# %% ../../nbs/jobs/46_drafts.ipynb #8a6c8020
+# %% ../../nbs/jobs/46_drafts.ipynb #cd5b0623
 _NAMES = frozenset(
     ["id", "uuid", "guid", "key", "code", "identifier", "number", "no", "seq", "sequence", "index", "position", "name"]
 )
@@ -94,8 +94,9 @@ def find_key(columns: Sequence[Column], resource: str, instant: str | None) -> t
     full = [column for column in full if len(set(column.values)) > 1 or rows == 1]
     full.sort(key=lambda column: (_rank(column, resource), column.name != instant))
     singles = [(column,) for column in full if column.type != INSTANT]
-    sizes = [*singles, *combinations(full[:12], 2), *combinations(full[:8], 3)]
-    for chosen in [*sizes, *((column,) for column in full if column.type == INSTANT)]:
+    several = [*combinations(full[:12], 2), *combinations(full[:8], 3)]
+    several = [chosen for chosen in several if sum(column.type == INSTANT for column in chosen) < 2]
+    for chosen in [*singles, *several, *((column,) for column in full if column.type == INSTANT)]:
         values = set(zip(*(column.converted for column in chosen), strict=True))
         if len(values) == rows:
             names = tuple(column.name for column in chosen)
@@ -113,7 +114,7 @@ def find_key(columns: Sequence[Column], resource: str, instant: str | None) -> t
         f"no key was found: no column, pair or three of them is unique in {rows:,} rows; put yours in its place",
     )
 
-# %% ../../nbs/jobs/46_drafts.ipynb #c4d7da5f
+# %% ../../nbs/jobs/46_drafts.ipynb #22ae0219
 _ONE_OF_MANY = re.compile(r"\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|(?=\w*\d)[\w-]{12,}")
 
 
@@ -123,14 +124,20 @@ def _one_of_many(query: Query) -> Decision | None:
     parts += [f"{name}={value}" for name, value in query.params.items() if names_id(name)]
     if not parts:
         return None
-    why = f"the request names {' and '.join(parts)}: to read them all, declare their listing and parents=Parents(LISTING, column)"
+    why = f"the request names {' and '.join(parts)}: for all of them, declare parents=Parents(…)"
     return Decision("parents", "one of many", "open", why)
+
+
+_PLAIN = frozenset(
+    ["value", "values", "list", "data", "recorded", "timeseries", "search", "query", "items", "all"]
+)  # say nothing alone
 
 
 def resource_name(path: str) -> str:
     "A name for the resource of a path: the last word that is no id."
     parts = [part for part in path.strip("/").split("/") if part and not _ONE_OF_MANY.fullmatch(part)]
-    return re.sub(r"[^A-Za-z0-9-]+", "-", parts[-1]).strip("-") if parts else "rows"
+    chosen = parts[-2:] if parts and parts[-1].lower() in _PLAIN else parts[-1:]
+    return re.sub(r"[^a-z0-9-]+", "-", "-".join(chosen).lower()).strip("-") or "rows"
 
 # %% ../../nbs/jobs/46_drafts.ipynb #4e066275
 def _count(
@@ -235,7 +242,7 @@ def _constants(query: Query, found: Found, limit: Limit, rule: TimeFilter | None
     taken |= {limit.param} | ({rule.since, rule.before} if rule else set())
     return tuple((name, str(value)) for name, value in query.params.items() if name not in taken)
 
-# %% ../../nbs/jobs/46_drafts.ipynb #ffecd878
+# %% ../../nbs/jobs/46_drafts.ipynb #4c73f9d0
 def draft_resource(
     ask: Callable[[Query], Reply],  # sends one request, and retries it
     query: Query,  # that was sent
@@ -271,13 +278,15 @@ def draft_resource(
         why or ("it gives fewer rows" if limit.tested else "no parameter gave fewer rows"),
     )
     read = read_rows(resource, sample.reply.body)
+    left = {f"unknown field {one.path}" for one in columns if one.type is None}
+    drift = "; ".join(change for change in read.drift if change not in left)
     back = Decision(
         "read back",
         f"{read.batch.num_rows:,} rows",
-        "tested" if not read.drift else "open",
-        "; ".join(read.drift) or "the draft reads the reply with no difference",
+        "open" if drift else "tested",
+        drift or "the draft reads the reply as it is",
     )
-    shape = Decision("rows", _where(rows), "likely", f"{len(sample.rows):,} rows found there")
+    shape = Decision("rows", rows.where, "likely", f"{len(sample.rows):,} rows found there")
     others = [one for one in (_one_of_many(query),) if one]
     decisions = (
         keyed,
@@ -320,11 +329,3 @@ def _with_window(found: Found, filtered: Filtered) -> Found:
         return found
     why = f"{found.decision.why.split(';')[0]}; to halve the window, a filter with both ends is needed, and none was found"
     return Found(Paging(full=found.paging.full), Decision("paging", "Paging", "open", why))
-
-
-def _where(rows: Rows) -> str:
-    return (
-        rows.declared or "the reply is the list"
-        if isinstance(rows.declared, str)
-        else " > ".join(f"{type(step).__name__}({getattr(step, 'path', '')})" for step in rows.steps)
-    )

@@ -23,7 +23,8 @@ from ..lake.layout import Manifest
 from ..lake.ledger import accept_windows
 from ..lake.lake import Lake
 from ..lake.catalogs import QUALIFIED, QUARANTINE
-from ..lake.tables import Tables, Version, commit, current, expirable, expire, next_version
+from ..lake.tables import Tables, Version, current
+from ..lake.commits import commit, expirable, expire, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules
 from .engines import TARGET_MB, Engine, EngineError

@@ -87,7 +87,7 @@ def epoch_unit(values: Sequence[Any]) -> str | None:  # s, ms or us; None: no in
             return unit
     return None
 
-# %% ../../nbs/jobs/45_samples.ipynb #1fbcd36d
+# %% ../../nbs/jobs/45_samples.ipynb #17821063
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)?")
 _ZONED = re.compile(r".*\d\d:\d\d.*([Zz]|[+-]\d\d:?\d\d)")
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -102,7 +102,7 @@ class Kind:
     """The type of a column, and how it is sent."""
 
     type: pa.DataType | None  # None: no declared type holds it
-    sent: Sent = Sent()  # beside its path
+    sent: Sent = Sent()  # noqa: RUF009  (frozen); beside its path
     note: str = ""  # what is not sure
 
 
@@ -182,7 +182,7 @@ def _fits(value: str, pattern: str) -> bool:
     except ValueError:
         return False
 
-# %% ../../nbs/jobs/45_samples.ipynb #dabdaf4c
+# %% ../../nbs/jobs/45_samples.ipynb #f527f123
 _USUAL = ("data", "items", "results", "value", "values", "records", "rows", "entries", "content", "elements", "hits")
 
 
@@ -206,11 +206,16 @@ def _candidates(value: Any, path: str = "@", depth: int = 0) -> Iterator[tuple[i
             return
         for name, inner in value.items():
             yield from _candidates(inner, _quoted(name) if path == "@" else f"{path}.{_quoted(name)}", depth + 1)
-        if len(value) > 1 and all(isinstance(one, dict) and len(one) > 1 for one in value.values()):
-            if len({tuple(sorted(one)) for one in value.values()}) == 1:
-                yield 2, len(value), (Members(path),)
+        if len(value) > 1 and _are_alike(value):
+            yield 2, len(value), (Members(path),)
     if depth == 0 and isinstance(value, dict):
         yield 4, 1, (Each("[@]"),)
+
+
+def _are_alike(value: Mapping[str, Any]) -> bool:
+    "Whether all members are objects with the same fields: rows by their name."
+    objects = all(isinstance(one, dict) and len(one) > 1 for one in value.values())
+    return objects and len({tuple(sorted(one)) for one in value.values()}) == 1
 
 
 def _are_series(value: Mapping[str, Any]) -> bool:
@@ -238,7 +243,7 @@ def _arrays_length(value: Mapping[str, Any]) -> int:  # 0: these are no arrays s
     )
     return lengths.pop() if len(arrays) > 1 and len(lengths) == 1 and plain and timed else 0
 
-# %% ../../nbs/jobs/45_samples.ipynb #dc310988
+# %% ../../nbs/jobs/45_samples.ipynb #5162d881
 @dataclass(frozen=True)
 class Rows:
     """The rows of a reply."""
@@ -252,6 +257,11 @@ class Rows:
         return sum(not isinstance(step, Unpivot) for step in self.steps) - 1
 
     @property
+    def where(self) -> str:
+        "The way to the rows, in words: Items[] > Items[]."
+        return " > ".join(_way(step) for step in self.steps)
+
+    @property
     def columns(self) -> tuple["Column", ...]:
         "What the rows have."
         return infer_columns(self.found, self.parents)
@@ -262,6 +272,12 @@ class Rows:
         first = self.steps[0]
         plain = len(self.steps) == 1 and isinstance(first, Each) and (first.path == "@" or first.path.isidentifier())
         return self.steps if not plain or not isinstance(first, Each) else "" if first.path == "@" else first.path
+
+
+def _way(step: Step) -> str:
+    path = getattr(step, "path", "").replace("@", "the reply")
+    ends = {Each: "[]", Members: ", each member", Columns: ", arrays side by side", Unpivot: "a row for each value"}
+    return path + ends.get(type(step), "")
 
 
 def apply_steps(steps: Sequence[Step], document: Any) -> tuple[dict[str, Any], ...]:  # ContractError

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['Filtered', 'find_filter']
 
-# %% ../../nbs/jobs/45_window_trials.ipynb #02958d79
+# %% ../../nbs/jobs/45_window_trials.ipynb #bb7bc86e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .samples import Column, epoch_unit, names_id, words
-from .trials import Answer, Decision, Trials
+from .trials import Answer, Confidence, Decision, Trials
 from ..source.filters import TimeFilter
 from ..source.http import Query
 from ..source.resources import INSTANT
 from ..windows import EPOCH, rfc3339
 
-# %% ../../nbs/jobs/45_window_trials.ipynb #255960ca
+# %% ../../nbs/jobs/45_window_trials.ipynb #a312293f
 _PAIRS = (
     ("updated_since", "updated_before"), ("since", "until"), ("from", "to"), ("start", "end"), ("start_time", "end_time"), ("startTime", "endTime"),
     ("startTs", "endTs"), ("start_date", "end_date"), ("date_from", "date_to"), ("datetime_from", "datetime_to"), ("updated_after", "updated_before"),
@@ -69,19 +69,36 @@ def find_filter(
     columns: Sequence[Column],
 ) -> Filtered:
     "How the API filters by time."
-    candidates = [column for column in columns if column.type == INSTANT and not column.nulls]
-    candidates.sort(key=lambda column: not {"updated", "modified", "changed"} & set(words(column.name)))
-    if given := _given_filter(trials.query, candidates):
-        return _with_ends(trials, given)
-    for column in candidates[:3]:
-        at = sorted(_within(sample.rows, column))
-        start, end = at[len(at) // 2].replace(microsecond=0), at[len(at) * 3 // 4].replace(microsecond=0)
-        if at[0] < start < end and (found := _usual_filter(trials, sample.query, column, start, end)):
-            return _with_ends(trials, found)
+    candidates = _candidates(columns)
     if not candidates:
         return _unfiltered("no column is an instant that is never null")
-    seen = trials.refusal[:120] or "it sends other rows than they ask for"
+    given = _given_filters(trials.query, candidates)
+    for column in () if given else candidates[:3]:
+        at = sorted(_within(sample.rows, column))
+        start, end = at[len(at) // 2].replace(microsecond=0), at[len(at) * 3 // 4].replace(microsecond=0)
+        trials.refusal = ""
+        usual = _usual_filter(trials, sample.query, column, start, end) if at[0] < start < end else None
+        if usual:
+            others = [replace(usual, column=other) for other in candidates if other is not column]
+            given = [usual, *others]  # the same parameters may filter on another column
+        if given or trials.refusal:  # an API that refuses these names refuses them for each column
+            break
+    for found in given:
+        if ended := _with_ends(trials, sample, found):
+            return ended
+    if given:
+        return replace(given[0], decision=replace(given[0].decision, confidence="likely"))
+    if all(len(set(column.values)) < 2 for column in candidates):
+        return _unfiltered("the rows of this reply have one instant, so no filter could be tried")
+    seen = trials.refusal[:120] or "the API sends the same rows, whatever they say"
     return _unfiltered(f"none of the usual parameters filters ({seen}); name yours: api.get(path, since=…)")
+
+
+def _candidates(columns: Sequence[Column]) -> list[Column]:
+    "The instants that may be filtered on, each once; what says when a row changed goes first."
+    instants = {column.converted: column for column in reversed(columns) if column.type == INSTANT and not column.nulls}
+    changed = {"updated", "modified", "changed"}
+    return sorted(instants.values(), key=lambda column: not changed & set(words(column.name)))
 
 
 def _unfiltered(why: str) -> Filtered:
@@ -106,16 +123,16 @@ def _usual_filter(trials: Trials, query: Query, column: Column, start: datetime,
     bounded = max(_within(answer.rows, column)) <= end
     why = f"all that comes has {column.name} in the window"
     return Filtered(
-        TimeFilter(since, before if bounded else None, form), column, Decision("time filter", "", "tested", why)
+        TimeFilter(since, before if bounded else None, form), column, Decision("time filter", since, "tested", why)
     )
 
 
-def _given_filter(query: Query, candidates: Sequence[Column]) -> Filtered | None:
+def _given_filters(query: Query, candidates: Sequence[Column]) -> list[Filtered]:  # the most likely column first
     "The instants among the parameters that the engineer gave."
     read = [(name, _read_instant(str(value))) for name, value in query.params.items() if not names_id(name)]
     found = sorted((at_form[0], name, at_form[1]) for name, at_form in read if at_form)
-    if not found or len(found) > 2 or not candidates:
-        return None
+    if not found or len(found) > 2:
+        return []
     low, since, form = found[0]
     high, before = (found[1][0], found[1][1]) if len(found) > 1 else (None, None)
     within = [
@@ -123,11 +140,12 @@ def _given_filter(query: Query, candidates: Sequence[Column]) -> Filtered | None
         for column in candidates
         if all(at is None or (low <= at and (high is None or at <= high)) for at in column.converted)
     ]
-    column = (within or list(candidates))[0]
-    why = f"the request had them, and {'all' if within else 'not all'} rows have {column.name} between them"
-    return Filtered(
-        TimeFilter(since, before, form), column, Decision("time filter", "", "tested" if within else "likely", why)
-    )
+    why = f"the request had {'them' if before else 'it'}, and {'all' if within else 'not all'} rows have %s {'between them' if before else 'after it'}"
+    rule, confidence = TimeFilter(since, before, form), _confidence(bool(within))
+    return [
+        Filtered(rule, column, Decision("time filter", _bounds(rule), confidence, why % column.name))
+        for column in within or candidates
+    ]
 
 
 def _read_instant(text: str) -> tuple[datetime, str] | None:  # None: it is none
@@ -144,32 +162,62 @@ def _read_instant(text: str) -> tuple[datetime, str] | None:  # None: it is none
     return at.replace(tzinfo=UTC), "%Y-%m-%d" if len(text) == 10 else "%Y-%m-%dT%H:%M:%S"
 
 
-def _with_ends(trials: Trials, found: Filtered) -> Filtered:
+def _bounds(rule: TimeFilter) -> str:
+    "The parameters, and which ends belong to the window."
+    low = f"{rule.since} ({'exclusive' if rule.since_excluded else 'inclusive'})"
+    return (
+        f"{low}, {rule.before} ({'inclusive' if rule.before_included else 'exclusive'})"
+        if rule.before
+        else f"{low}, no upper bound"
+    )
+
+
+def _confidence(all_within: bool) -> Confidence:
+    return "tested" if all_within else "likely"
+
+
+def _with_ends(
+    trials: Trials, sample: Answer, found: Filtered
+) -> Filtered | None:  # None: another column is filtered on
     "The filter, with whether its bounds belong to the window: the instant of a row is asked for."
-    rule, column, given = found.filter, found.column, trials.query.params
-    at = sorted(one for one in column.converted if one) if column else []
-    if rule is None or column is None or not at:
+    rule, column, second = found.filter, found.column, timedelta(seconds=1)
+    every = sorted(_within(sample.rows, column)) if column else []
+    at = (
+        every
+        if rule and rule.format not in ("s", "%Y-%m-%dT%H:%M:%S")
+        else [one for one in every if not one.microsecond]
+    )
+    if rule is None or column is None or not at or rule.format == "%Y-%m-%d":
         return found
-    whole = (
-        [one for one in at if one == one.replace(microsecond=0)] if rule.format in ("s", "%Y-%m-%dT%H:%M:%S") else at
-    )
-    if not whole:
-        return found
-    middle, least, notes = whole[len(whole) // 2], whole[0], list[str]()
-    low = trials.ask(
-        {rule.since: _sent_as(middle, rule.format), **({rule.before: given.get(rule.before)} if rule.before else {})}
-    )
-    if low is not None:
-        rule = replace(rule, since_excluded=middle not in _within(low.rows, column))
-        notes.append(f"{rule.since} is {'exclusive' if rule.since_excluded else 'inclusive'}")
-    if rule.before is not None:
-        before_all = given.get(rule.since, _sent_as(least - timedelta(days=1), rule.format))
-        high = trials.ask({rule.since: before_all, rule.before: _sent_as(least, rule.format)})
-        if high is not None:
-            rule = replace(rule, before_included=least in _within(high.rows, column))
-            notes.append(f"{rule.before} is {'inclusive' if rule.before_included else 'exclusive'}")
-    notes = notes or ["whether its ends belong to it could not be asked"]
-    choice = f"{rule.since} to {rule.before}" if rule.before else f"{rule.since}, with no upper bound"
-    return replace(
-        found, filter=rule, decision=replace(found.decision, choice=choice, why="; ".join([found.decision.why, *notes]))
-    )
+    newest, oldest, asked = at[-1], at[0], rule
+
+    def comes(at: datetime, since: datetime, before: datetime | None) -> bool | None:
+        return _comes(trials, sample, asked, column, at, since, before)
+
+    if comes(newest, newest + second, None) or comes(newest, newest - second, None) is False:
+        return None
+    included = comes(newest, newest, None)
+    ended = comes(oldest, oldest - second, oldest) if rule.before else None
+    unknown = [name for name, known in ((rule.since, included), (rule.before, ended)) if name and known is None]
+    rule = replace(rule, since_excluded=included is False, before_included=ended is True)
+    why = f"the rows of one {column.name} come when it is in the window, and else do not"
+    why += f"; whether they come when it is {' or '.join(unknown)} itself is not known" if unknown else ""
+    return Filtered(rule, column, Decision("time filter", _bounds(rule), "tested", why))
+
+
+def _comes(
+    trials: Trials,
+    sample: Answer,
+    rule: TimeFilter,
+    column: Column,
+    at: datetime,
+    since: datetime,
+    before: datetime | None,
+) -> bool | None:  # None: not known, since the page may lack it
+    "Whether a row with an instant comes when the API is asked for a window."
+    bounds: dict[str, Any] = {rule.since: _sent_as(since, rule.format)}
+    if rule.before:
+        bounds[rule.before] = _sent_as(before, rule.format) if before else trials.query.params.get(rule.before)
+    answer = trials.ask(bounds, sample.query)
+    there = answer is not None and at in _within(answer.rows, column)
+    return None if answer is None or (not there and 0 < len(sample.rows) <= len(answer.rows)) else there

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from .decode import path_names
 from .errors import ContractError
 from .http import Query, Reply
 from ..windows import EPOCH, Window, rfc3339
@@ -115,7 +116,7 @@ Count = CountEndpoint | CountField | CountHeader
 
 def _number(reply: Reply, query: Query, path: str, required: bool) -> int | None:
     value: Any = reply.json()
-    for name in path.split("."):
+    for name in path_names(path):
         value = value.get(name) if isinstance(value, dict) else None
     if type(value) is int and value >= 0:
         return value
