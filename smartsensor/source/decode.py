@@ -267,7 +267,7 @@ def _repeated(pairs: list[tuple[str, Any]]) -> list[str]:
     names = [name for name, _ in pairs]
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
-
+# %% ../../nbs/source/10_decode.ipynb #f0f0f002
 def _document(body: bytes) -> Any:
     "The parsed body; ContractError where it is no JSON."
     try:
@@ -340,7 +340,7 @@ def _instants_without_zone(body: bytes, schema: pa.Schema) -> set[str]:
     found = {name for name in _ZONELESS.findall(body[:4096]) if name in instants}  # the first rows stand for the page
     return {f"{name.decode()}: an instant without a zone read as UTC" for name in found}
 
-
+# %% ../../nbs/source/10_decode.ipynb #f0f0f003
 def _value_at(table: pa.Table, path: str) -> Any:
     first, *rest = path_names(path)
     value = table.column(first)[0].as_py() if first in table.schema.names else None

@@ -59,7 +59,7 @@ def _decompress(path: Path) -> Path:
         shutil.copyfileobj(source, target, 1 << 20)
     return plain
 
-
+# %% ../../nbs/source/18_formats.ipynb #f0f0f001
 OpenFile = Callable[[], Any]  # opens the file from its start, as bytes
 
 
