@@ -18,6 +18,7 @@ takes_test := ONLY
 takes_house := WRITE
 takes_bench := ROWS ROUNDS
 takes_kills := KILLS
+takes_matrix := N SEED WRITE
 takes_tables := ONLY LARGE SPARK
 takes_apis := ONLY
 takes_rehearse := FAULTS
@@ -77,6 +78,11 @@ tables: ## Prove what the tables promise: readers beside a killed writer, races,
 apis: ## Read eight fake APIs the whole way, under faults and kills, and compare with their servers' truth (ONLY="stripe pi")
 	@$(environment) test
 	@$(bin)/python tests/apis $(if $(ONLY),--only $(ONLY))
+
+matrix: ## Every fault alone and N random mixtures over real HTTP; fails where a row is lost, doubled or unreadable (N=500, SEED=0, WRITE=1)
+	@$(environment) test
+	@$(bin)/python tests/matrix $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(filter 1 yes true,$(WRITE)),--write)
 
 faults: ## Every fault of an export against every format
 	@$(environment) test

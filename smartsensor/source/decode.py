@@ -133,8 +133,11 @@ def _repair_row(
     "Split a row into the values that fit their declaration and those that do not."
     declared, names = dict[str, Any](), {field.name for field in fields}
     extra: dict[str, Any] = {name: value for name, value in row.items() if name not in names}
-    drift.update(f"{prefix}{_SURROGATES.sub('?', name)}: sent twice in one object" for name in extra.get(TWICE, {}))
-    drift.update(f"unknown field {prefix}{_SURROGATES.sub('?', name)}" for name in extra if name != TWICE)
+    for name, value in extra.items():
+        if isinstance(value, _Repeated):
+            drift.update(f"{prefix}{_SURROGATES.sub('?', one)}: sent twice in one object" for one in value)
+        else:
+            drift.add(f"unknown field {prefix}{_SURROGATES.sub('?', name)}")
     for field in fields:
         value = row.get(field.name)
         if pa.types.is_struct(field.type) and isinstance(value, dict):
@@ -205,7 +208,7 @@ def decode(
             raise pa.ArrowInvalid("unknown fields")
         _refuse_what_no_reader_opens(found)
         values = {path: _value_at(table, path) for path in paths if _has_leaf(body, path)}
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter beside the rows
         document = _document(body)
         found, drift = _decode_slowly(_listed(document, rows, body), schema, body)
         values = _values(document, paths)
@@ -245,11 +248,18 @@ def _refuse_what_no_reader_opens(rows: pa.StructArray) -> None:
 TWICE = "_twice"  # names that an object has more than once
 
 
+class _Repeated(dict[str, Any]):
+    """The values of names that come again in the same object."""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     "A JSON object; of a name that comes twice the last value counts, and the others are kept beside it."
     values = dict(pairs)
     if len(values) < len(pairs):
-        values[TWICE] = {name: [value for key, value in pairs if key == name][:-1] for name in _repeated(pairs)}
+        name = TWICE
+        while name in values:  # a field of the source's own
+            name += "_"
+        values[name] = _Repeated((one, [value for key, value in pairs if key == one][:-1]) for one in _repeated(pairs))
     return values
 
 
@@ -257,7 +267,7 @@ def _repeated(pairs: list[tuple[str, Any]]) -> list[str]:
     names = [name for name, _ in pairs]
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
-
+# %% ../../nbs/source/10_decode.ipynb #f0f0f002
 def _document(body: bytes) -> Any:
     "The parsed body; ContractError where it is no JSON."
     try:
@@ -330,7 +340,7 @@ def _instants_without_zone(body: bytes, schema: pa.Schema) -> set[str]:
     found = {name for name in _ZONELESS.findall(body[:4096]) if name in instants}  # the first rows stand for the page
     return {f"{name.decode()}: an instant without a zone read as UTC" for name in found}
 
-
+# %% ../../nbs/source/10_decode.ipynb #f0f0f003
 def _value_at(table: pa.Table, path: str) -> Any:
     first, *rest = path_names(path)
     value = table.column(first)[0].as_py() if first in table.schema.names else None
@@ -349,6 +359,9 @@ _ABSENT = object()
 def _values(document: Any, paths: Mapping[str, pa.DataType]) -> dict[str, Any]:
     "The values at dotted paths of a parsed body; an absent path is left out."
     values = {path: _member(document, path_names(path)) for path in paths}
+    for path, value in values.items():
+        if isinstance(value, str) and _SURROGATES.search(value):
+            raise ContractError(f'"{path}" of the page holds bytes that are not UTF-8: {value[:40]!a}')
     return {path: value for path, value in values.items() if value is not _ABSENT}
 
 

@@ -23,6 +23,7 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from .errors import ContractError
+from .http import MAX_BODY
 from .decode import EXTRA, decode
 from .resources import Resource
 from .export_jobs import ExportRequest
@@ -44,7 +45,11 @@ def read_rows(
         if compressed and request.format == "parquet":  # Parquet is read from its end, which gzip does not allow
             path, compressed = _decompress(path), False
         yield from reader(partial(gzip.open, path, "rb") if compressed else partial(path.open, "rb"), schema)
-    except (pa.ArrowInvalid, gzip.BadGzipFile, zlib.error, EOFError) as cause:
+    except (pa.ArrowException, gzip.BadGzipFile, zlib.error, EOFError, UnicodeError) as cause:
+        raise ContractError(f"this file is no {request.format}: {cause}") from None
+    except OSError as cause:
+        if cause.errno is not None:  # the disk's; Arrow's own has none
+            raise
         raise ContractError(f"this file is no {request.format}: {cause}") from None
 
 
@@ -54,7 +59,7 @@ def _decompress(path: Path) -> Path:
         shutil.copyfileobj(source, target, 1 << 20)
     return plain
 
-
+# %% ../../nbs/source/18_formats.ipynb #f0f0f001
 OpenFile = Callable[[], Any]  # opens the file from its start, as bytes
 
 
@@ -65,13 +70,16 @@ def _decode_objects(objects: Iterable[bytes], schema: pa.Schema) -> Rows:
 
 
 def _ndjson(open_file: OpenFile, schema: pa.Schema) -> Iterator[Rows]:
-    lines: list[bytes] = []
+    lines, size = list[bytes](), 0
     with open_file() as source:
-        for line in source:
+        while line := source.readline(MAX_BODY + 1):
+            if len(line) > MAX_BODY:
+                raise ContractError(f"this file is no ndjson: a line of more than {MAX_BODY >> 20} MiB")
             lines.append(line.strip())
-            if len(lines) == BLOCK:
+            size += len(line)
+            if len(lines) == BLOCK or size > MAX_BODY:
                 yield _decode_objects(filter(None, lines), schema)
-                lines = []
+                lines, size = [], 0
     if any(lines):
         yield _decode_objects(filter(None, lines), schema)
 
