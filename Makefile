@@ -19,6 +19,7 @@ takes_house := WRITE
 takes_bench := ROWS ROUNDS
 takes_kills := KILLS
 takes_tables := ONLY LARGE SPARK
+takes_apis := ONLY
 takes_rehearse := FAULTS
 takes_dist := CHECK
 takes_spark := WINDOWS KEEP
@@ -29,7 +30,7 @@ useless := $(sort $(filter-out $(taken),$(given)))
 $(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
 $(foreach name,RESET CHECK UPDATE WRITE LARGE SPARK,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
 
-.PHONY: help run docs lab test house bench tables kills faults late races dist spark spark41 rehearse prepare readme hooks lock
+.PHONY: help run docs lab test house bench tables apis kills faults late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,10 @@ tables: ## Prove what the tables promise: readers beside a killed writer, races,
 	@$(environment) test
 	@$(bin)/python tests/tables $(if $(ONLY),--only $(ONLY)) $(if $(filter 1 yes true,$(LARGE)),--large) \
 	    $(if $(filter 1 yes true,$(SPARK)),--spark)
+
+apis: ## Read eight fake APIs the whole way, under faults and kills, and compare with their servers' truth (ONLY="stripe pi")
+	@$(environment) test
+	@$(bin)/python tests/apis $(if $(ONLY),--only $(ONLY))
 
 faults: ## Every fault of an export against every format
 	@$(environment) test

@@ -51,7 +51,11 @@ class ApiSettings:
     burst: int = 10  # requests at once after a pause
     page_limit: int = 1000  # rows a page; the API allows 1,000
     connect_timeout_s: float = 5.0
-    read_timeout_s: float = 30.0
+    read_timeout_s: float = 30.0  # for the next bytes of a reply
+    reply_deadline_s: float = 60.0  # for a whole reply, however steadily its bytes drip
+    window_deadline_s: float = (
+        21_600.0  # for one window; then its progress is saved, and the next run goes on from there
+    )
     max_attempts: int = 6  # of one request
     retry_budget_s: float = 120.0  # waited for one request at most, Retry-After included
     refresh_token: Secret = Secret("")  # the first one, where the sign-in uses them
@@ -129,6 +133,8 @@ API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "PAGE_LIMIT": ("page_limit", _parse_count),
     "CONNECT_TIMEOUT_S": ("connect_timeout_s", _parse_number),
     "READ_TIMEOUT_S": ("read_timeout_s", _parse_number),
+    "REPLY_DEADLINE_S": ("reply_deadline_s", _parse_number),
+    "WINDOW_DEADLINE_S": ("window_deadline_s", _parse_number),
     "MAX_ATTEMPTS": ("max_attempts", _parse_count),
     "RETRY_BUDGET_S": ("retry_budget_s", _parse_number),
     "REFRESH_TOKEN": ("refresh_token", Secret),

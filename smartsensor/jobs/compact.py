@@ -18,7 +18,8 @@ from ..source.resources import Resource
 from ..lake.lake import Lake
 from ..lake.store import Conflict
 from ..lake.catalogs import QUALIFIED, table_key
-from ..lake.tables import TableFile, Tables, commit, current, files, next_version
+from ..lake.tables import TableFile, Tables, current, files
+from ..lake.commits import commit, next_version
 from ..quality.row_rules import sql_name
 from .engines import TARGET_MB, Engine
 from .buckets import in_buckets

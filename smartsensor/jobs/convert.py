@@ -21,7 +21,8 @@ from ..lake.lake import Lake
 from ..lake.layout import check_schema
 from ..lake.store import Conflict, Entry, LakeError
 from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
-from ..lake.tables import Partitioning, Tables, Version, commit, current
+from ..lake.tables import Partitioning, Tables, Version, current
+from ..lake.commits import commit
 from ..quality.row_rules import sql_name
 from .buckets import in_buckets
 from .engines import Engine

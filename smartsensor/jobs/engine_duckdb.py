@@ -140,6 +140,27 @@ def _copy_file(job: tuple[pafs.FileSystem, str, pafs.FileSystem, str]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     pafs.copy_files(origin, path, source_filesystem=source, destination_filesystem=target, use_threads=False)
 
+# %% ../../nbs/jobs/55_engine_duckdb.ipynb #d0c0ffee
+def _write(db: Any, sql: str, folder: str, partition: str | None) -> None:
+    "Write a result as Parquet files of a folder."
+    with file_errors(Path(folder), True):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    target = folder if partition else f"{folder}/part-0.parquet"
+    by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
+    db.execute(f"COPY ({sql}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})")
+
+
+def _split(db: Any, path: Path, order: Sequence[str], target_bytes: int) -> None:
+    "Write a file anew as several of the target size, one after the other; DuckDB takes no size where it partitions."
+    threads = db.execute("SELECT current_setting('threads')").fetchone()[0]
+    _set(db, preserve_insertion_order="true", threads="1")  # several threads would mix the row groups
+    size = f"FILE_SIZE_BYTES {target_bytes}, FILENAME_PATTERN '{path.stem}-{{i}}', OVERWRITE_OR_IGNORE"
+    db.execute(
+        f"COPY (FROM {_parquet([str(path)])}{_ordered(None, order)}) TO {_quoted(str(path.parent))} (FORMAT parquet, COMPRESSION zstd, {size})"
+    )
+    _set(db, preserve_insertion_order="false", threads=str(threads))
+    path.unlink()
+
 # %% ../../nbs/jobs/55_engine_duckdb.ipynb #48024332
 class DuckDB:
     """DuckDB inside of this process."""
@@ -183,30 +204,13 @@ class DuckDB:
     def stage(self, sql: str, folder: str, partition: str | None, order: Sequence[str] = ()) -> list[Staged]:
         "Write a result as Parquet."
         here = self._near.place(folder)
-        with file_errors(Path(here), True):
-            Path(here).mkdir(parents=True, exist_ok=True)
-        target = here if partition else f"{here}/part-0.parquet"
-        by = f", PARTITION_BY ({sql_name(partition)}), FILENAME_PATTERN 'part-{{i}}'" if partition else ""
-        self._db.execute(
-            f"COPY ({sql}{_ordered(partition, order)}) TO {_quoted(target)} (FORMAT parquet, COMPRESSION zstd{by})"
-        )
+        _write(self._db, f"{sql}{_ordered(partition, order)}", here, partition)
         for one in staged_files(here, partition):
             if one.bytes > 1.5 * self._target:
-                self._split(Path(here, one.name), order)
+                _split(self._db, Path(here, one.name), order, self._target)
         staged = staged_files(here, partition)
         self._near.send(folder, [one.name for one in staged])
         return staged
-
-    def _split(self, path: Path, order: Sequence[str]) -> None:
-        "Write a file anew as several of the target size, one after the other; DuckDB takes no size where it partitions."
-        threads = self._db.execute("SELECT current_setting('threads')").fetchone()[0]
-        _set(self._db, preserve_insertion_order="true", threads="1")  # several threads would mix the row groups
-        size = f"FILE_SIZE_BYTES {self._target}, FILENAME_PATTERN '{path.stem}-{{i}}', OVERWRITE_OR_IGNORE"
-        self._db.execute(
-            f"COPY (FROM {_parquet([str(path)])}{_ordered(None, order)}) TO {_quoted(str(path.parent))} (FORMAT parquet, COMPRESSION zstd, {size})"
-        )
-        _set(self._db, preserve_insertion_order="false", threads=str(threads))
-        path.unlink()
 
     def batch(self, name: str) -> Any:
         "A view for the gate: an Arrow table when small, else a view that it asks through a cursor."

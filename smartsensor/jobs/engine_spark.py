@@ -212,9 +212,7 @@ class Spark:
         found = session or inherited_session()
         self._mine = found is None
         self._spark = found or local_session(folder or Path.cwd())
-        self._views: dict[str, FileView] = {}
-        self._kept: dict[str, Any] = {}
-        self._small = small
+        self._views, self._kept, self._small = dict[str, FileView](), dict[str, Any](), small
         for key, value in SETTINGS.items():
             self._spark.conf.set(key, value)
         self._spark.conf.set("spark.sql.adaptive.advisoryPartitionSizeInBytes", str(target_bytes))  # REBALANCE's

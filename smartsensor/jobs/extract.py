@@ -9,6 +9,7 @@ __all__ = ['FIRST_CHECKPOINT', 'MAX_LISTINGS', 'Stopped', 'ExtractionContext', '
 # %% ../../nbs/jobs/48_extract.ipynb #bacb13c3
 import contextlib
 import json
+import math
 import os
 import tempfile
 import threading
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..windows import EPOCH, Window, rfc3339
-from ..source.errors import BadRequest, ContractError, CursorExpired
+from ..source.errors import BadRequest, ContractError, CursorExpired, TransportFault
 from ..source.http import Client
 from ..source.listing import Page
 from ..source.resources import Resource
@@ -62,13 +63,29 @@ class ExtractionContext:
     slots: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 2))  # exports at once; API allows 3
     poll_policy: PollPolicy = PollPolicy()  # noqa: RUF009  (frozen)
     sleep: Callable[[float], object] | None = None  # between polls of an export; None: a wait that `stop` ends
-    clock: Callable[[], float] = time.monotonic  # for the deadlines of exports
+    clock: Callable[[], float] = time.monotonic  # for deadlines
+    deadline_s: float = math.inf  # of a window
+    ends: float = math.inf  # when the window has to end, on the clock
     part_suffix: str = ""  # suffix of part names for a retried Spark task or a repeated shard listing
 
     def check(self) -> None:
         "Raise Stopped when `stop` is set."
         if self.stop.is_set():
             raise Stopped
+
+    def overdue(self) -> TransportFault | None:
+        "What ends a window that takes too long; retryable."
+        if self.clock() < self.ends:
+            return None
+        return TransportFault(
+            f"a window takes longer than {self.deadline_s:g} s (SMARTSENSOR_WINDOW_DEADLINE_S): what came is kept, run again to go on from there"
+        )
+
+    def check_export(self) -> None:
+        "Raise Stopped, or that the window is overdue."
+        self.check()
+        if overdue := self.overdue():
+            raise overdue
 
 # %% ../../nbs/jobs/48_extract.ipynb #51447092
 def _land_listing(
@@ -110,15 +127,19 @@ def _land_pages(
             context.on_rows(resource.name, rows.num_rows)
             received += page.rows
             if _is_checkpoint(progress.pages):
-                _refuse_endless(cassette.client, resource, window, progress.pages, received)
-            if writer.part_is_full and page.next_cursor is not None:
+                requests = _refuse_endless(cassette.client, resource, window, progress.pages, received)
+                progress = replace(progress, requests=progress.requests + requests)
+            overdue = context.overdue()
+            if page.next_cursor is not None and (writer.part_is_full or overdue):
                 progress = replace(_seal(writer, progress), cassette_pieces=cassette.seal())
                 if not context.part_suffix:
                     save_progress(lake, resource, run, window, progress)
+                if overdue:
+                    raise overdue
         outside.save()
         return _seal(writer, progress)
 
-
+# %% ../../nbs/jobs/48_extract.ipynb #7f4cfdf2
 def _add_page(progress: Progress, page: Page, outside: int) -> Progress:
     return replace(
         progress,
@@ -136,19 +157,16 @@ def _seal(writer: WindowWriter, progress: Progress) -> Progress:
     return replace(progress, parts=tuple(writer.files.parts), counts=writer.files.counts)
 
 # %% ../../nbs/jobs/48_extract.ipynb #f00d0012
-FIRST_CHECKPOINT = 100  # pages; the next are at twice as many, and so on
+FIRST_CHECKPOINT = 250  # pages; the next are at twice as many, and so on
 
 
 def _is_checkpoint(pages: int) -> bool:
     "Whether a listing is compared with the source's count after so many pages."
-    return (
-        pages >= FIRST_CHECKPOINT
-        and (pages // FIRST_CHECKPOINT) * FIRST_CHECKPOINT == pages
-        and (pages // FIRST_CHECKPOINT).bit_count() == 1
-    )
+    times, rest = divmod(pages, FIRST_CHECKPOINT)
+    return rest == 0 and times.bit_count() == 1
 
 
-def _refuse_endless(client: Client, resource: Resource, window: Window, pages: int, rows: int) -> None:
+def _refuse_endless(client: Client, resource: Resource, window: Window, pages: int, rows: int) -> int:  # requests made
     "ContractError where far more came than the source counts."
     declared = client.count(resource, window)
     if declared is not None and rows + pages > 2 * declared + 10 * client.settings.page_limit:
@@ -156,6 +174,7 @@ def _refuse_endless(client: Client, resource: Resource, window: Window, pages: i
             f"the listing of {resource.name} {window} does not end: {pages} pages with {rows:,} rows came, and the source counts {declared:,}; "
             "tell the API's owner, and compare the declared paging with a page"
         )
+    return int(declared is not None)
 
 
 def _with_outside(progress: Progress) -> tuple[str, ...]:
@@ -173,7 +192,7 @@ def make_exporter(client: Client, lake: Lake, context: ExtractionContext = Extra
         folder = Path(tempfile.gettempdir()) / f"smartsensor-exports-{os.getuid()}"
     return Exporter(
         client, lake, folder, context.poll_policy, context.clock, context.sleep or context.stop.wait,
-        on_progress=lambda message: context.on_rows(message, 0), raise_if_stopped=context.check, slots=context.slots,
+        on_progress=lambda message: context.on_rows(message, 0), raise_if_stopped=context.check_export, slots=context.slots,
     )  # fmt: skip
 
 
@@ -281,6 +300,8 @@ def extract(
     expected_rows: int | None = None,  # decides between pages and export; None: pages
 ) -> Manifest:  # durable when this returns; ApiError, LakeError, Stopped
     "Land one window or shard: its rows, then its manifest. What this run has landed is not read again."
+    deadline_s = client.settings.window_deadline_s
+    context = replace(context, deadline_s=deadline_s, ends=context.clock() + deadline_s)
     exports = not resource.where and by_export(client, resource, expected_rows)
     request = ExportRequest(resource.name, window, run) if exports else None
     exporter = make_exporter(client, lake, context)
@@ -335,7 +356,7 @@ def _count_distinct(lake: Lake, resource: Resource, progress: Progress) -> int:
     "Distinct row versions: all rows where strict order proves it, else counted in the files."
     if progress.counts.ordered:
         return progress.counts.rows
-    names = [*resource.key, *([resource.incremental_field] if resource.incremental_field else [])]
+    names = list(dict.fromkeys([*resource.key, *filter(None, [resource.incremental_field])]))
     tables = [pq.read_table(lake.open(part.key), columns=names) for part in progress.parts]
     return pa.concat_tables(tables).group_by(names).aggregate([]).num_rows if tables else 0
 

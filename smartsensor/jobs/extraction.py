@@ -16,6 +16,7 @@ from itertools import takewhile
 from typing import Any
 
 from ..source.budget import RateBudget, share_rate
+from ..source.errors import BadRequest
 from ..source.http import Client
 from ..source.resources import Resource
 from ..source.sources import current_source
@@ -25,7 +26,8 @@ from ..lake.layout import Manifest
 from ..lake.lake import Lake
 from .plan import Due, ledger_versions
 from .extract import ExtractionContext, make_exporter
-from .workers import land_on_executors, land_windows
+from .workers import Landed, land_on_executors, land_windows
+from .parents import ParentListing, parent_listings, remember
 from .shards import land_in_shards
 
 # %% ../../nbs/jobs/51_extraction.ipynb #9b5b89d5
@@ -36,6 +38,7 @@ class Extraction:
     run: str
     manifests: tuple[Manifest, ...]
     seconds: float
+    notes: tuple[str, ...] = ()  # for a person: parents that are new or gone
 
     def totals(self) -> list[dict[str, Any]]:
         "By resource: windows, declared, received, parts, bytes, pages, requests, drift."
@@ -80,14 +83,46 @@ def extract_all(
     shared = client.budget if isinstance(client.budget, RateBudget) else None
     land = land_windows if session is None else partial(land_on_executors, session)
     with share_rate(lake, f"{run}-{secrets.token_hex(4)}", shared):
+        listings = parent_listings(client, lake, resources, run, due)
+        resources = {**resources, **{one.resource.name: one.resource for one in listings}}
         landed, failure = land_in_shards(land, client, lake, due, run, threads, context, resources)
-    for name in dict.fromkeys(item.resource for item in due):
-        close(lake, name, run, [manifest for manifest in landed if manifest.resource == name], due)
+        for name in dict.fromkeys(item.resource for item in due):
+            close(lake, name, run, [manifest for manifest in landed if manifest.resource == name], due)
+        notes = list[str]()
+        for one in listings if failure is None else ():
+            past, failure = _land_past(partial(land, client, lake), one, run, threads, context, notes)
+            close(lake, one.resource.name, run, past, one.past)
+            landed += past
+            if failure is not None:
+                break
+            remember(lake, one, run)
     if failure is not None:
         failure.add_note(f"{len(landed)} of {len(due)} windows have landed and stay; run again to go on from there")
         raise failure
     landed.sort(key=lambda manifest: (list(resources).index(manifest.resource), manifest.window))
-    return Extraction(run, tuple(landed), time.monotonic() - began)
+    return Extraction(run, tuple(landed), time.monotonic() - began, tuple(notes))
+
+
+def _land_past(
+    land: Callable[..., Landed],
+    listing: ParentListing,
+    run: str,
+    threads: int,
+    context: ExtractionContext,
+    notes: list[str],  # the function adds to them
+) -> Landed:
+    "Land what closed windows lack of new parents; what the API refuses is noted and left."
+    notes += listing.notes
+    if not listing.past:
+        return [], None
+    landed, failure = land(listing.past, run, threads, context, {listing.resource.name: listing.only_new})
+    if not isinstance(failure, BadRequest):
+        return landed, failure
+    notes.append(
+        f"{listing.resource.name}: some of that past can't be read ({failure}): `smartsensor backfill` reads a later part of it"
+    )
+    context.stop.clear()
+    return landed, None
 
 # %% ../../nbs/jobs/51_extraction.ipynb #3873be67
 def close(

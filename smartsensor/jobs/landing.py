@@ -91,7 +91,7 @@ class WindowCounts:
             ordered = resource.incremental_field is not None and self.ordered
             return replace(self, rows=self.rows + rows.num_rows, ordered=ordered)
         times = rows.column(resource.incremental_field).cast(pa.int64())
-        order_key = [times, *(rows.column(name) for name in resource.key)]
+        order_key = [times, *(_comparable(rows.column(name)) for name in resource.key)]
         bounds = pc.min_max(times)
         low, high = bounds["min"].as_py(), bounds["max"].as_py()
         first_key, last_key = (tuple(column[at].as_py() for column in order_key) for at in (0, rows.num_rows - 1))
@@ -103,6 +103,11 @@ class WindowCounts:
             self.ordered and follows and _ascends(order_key),
             last_key,
         )
+
+
+def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    "Instants as microseconds, which progress can hold as JSON."
+    return column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
 
 
 def _ascends(columns: Sequence[pa.ChunkedArray]) -> bool:
@@ -280,6 +285,8 @@ def progress_key(resource: Resource, run: str, window: Window) -> str:
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:
     "Write a window's progress to the lake."
     values = asdict(progress, dict_factory=lambda pairs: {_JSON_KEYS.get(name, name): value for name, value in pairs})
+    if not values["outside"]:
+        del values["outside"]  # older versions do not know it
     lake.put(progress_key(resource, run, window), json.dumps(values).encode())
 
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DECIDED', 'QUARANTINE_COLUMNS', 'MAX_DAY_RANGES', 'PromotionError', 'columns', 'partitioning', 'partition_expression',
-           'latest_first', 'latest_rows', 'required_fields_rule', 'is_bad', 'decided_rule', 'quarantine_schema',
-           'quarantine', 'RawCounts', 'may_be_published', 'count_raw', 'cross_check', 'where_keys_are', 'same_span',
-           'files_with_keys', 'within_table', 'compare_with_published', 'replace_by_snapshot', 'Merge', 'plan_merge',
-           'with_partition']
+           'by_reading', 'latest_first', 'latest_rows', 'required_fields_rule', 'is_bad', 'decided_rule',
+           'quarantine_schema', 'quarantine', 'RawCounts', 'may_be_published', 'count_raw', 'cross_check',
+           'where_keys_are', 'same_span', 'files_with_keys', 'within_table', 'compare_with_published',
+           'replace_by_snapshot', 'Merge', 'plan_merge', 'with_partition']
 
 # %% ../../nbs/jobs/57_merge.ipynb #d44cecde
 import json
@@ -68,12 +68,18 @@ def partition_expression(resource: Resource) -> str:
         return f"concat({day}, '-', lpad({hour}, 2, '0'))"
     return day
 
+# %% ../../nbs/jobs/57_merge.ipynb #b9dfcdbe
+def by_reading(resource: Resource) -> bool:
+    "Whether the later reading of a key counts: the source declares nothing that orders its revisions."
+    return resource.mode == "incremental" and not resource.version
+
 
 def latest_first(resource: Resource) -> str:
-    "ORDER BY of the revisions of a key: the version columns, then all content."
+    "ORDER BY of the revisions of a key: the version columns, or the run that read them; then all content."
+    first = ['"_reading" DESC NULLS LAST'] if by_reading(resource) else []
     rest = [one for one in resource.raw_schema if one.name not in (*resource.version, *resource.key)]
     leaves = [leaf for one in rest for leaf in _leaves(one)]
-    return _list([f"{name} DESC NULLS LAST" for name in (*map(sql_name, resource.version), *leaves)])
+    return _list([*first, *(f"{name} DESC NULLS LAST" for name in (*map(sql_name, resource.version), *leaves))])
 
 
 def _leaves(one: pa.Field) -> list[str]:
@@ -104,6 +110,7 @@ def is_bad(rules: Sequence[RowRule]) -> str:
 
 
 _ORIGIN = "ingest_date=([^/]+)/run_id=([^/]+)/window=([^/]+)/[^/]+$"
+_RUN = f"regexp_extract(_file, '{_ORIGIN}', 2)"
 DECIDED = "decided: "  # what the reason begins with, where a person sent a no_nulls window to quarantine
 
 
@@ -292,7 +299,7 @@ def compare_with_published(
 
 
 def replace_by_snapshot(resource: Resource) -> str:
-    "The same columns for a snapshot: what is `listed` wins, unless it stands there already, to the last column."
+    "The same columns where what is `listed` wins, unless it stands there already, to the last column: of a snapshot, or by reading."
     key, names = _names(resource.key), columns(resource)
     other = f"SELECT {key} FROM (SELECT {names} FROM listed EXCEPT SELECT {names} FROM standing)"  # its keys only: Spark turns -0.0 into 0.0 here
     fresh = f"SELECT {names}, 1 AS _rank FROM listed SEMI JOIN ({other}) USING ({key})"
@@ -316,17 +323,24 @@ class Merge:
     removed: int
 
 # %% ../../nbs/jobs/57_merge.ipynb #9dd38f81
-def _append(engine: Engine, resource: Resource, good: str, arrived: int) -> Merge:
+def _append(engine: Engine, resource: Resource, good: str, ordered: str, arrived: int) -> Merge:
     "None of these keys is published: each comes out once."
     key, names = _names(resource.key), columns(resource)
     engine.materialize("repeated", f"SELECT {key}, count(*) AS _n FROM ({good}) GROUP BY {key} HAVING count(*) > 1")
     repeated = engine.rows("SELECT count(*) AS keys, coalesce(sum(_n), 0) AS n FROM repeated")[0]
     unique_rows = f"SELECT {names} FROM ({good}) ANTI JOIN repeated USING ({key})"
-    repeated_rows = latest_rows(resource, f"SELECT {names} FROM ({good}) SEMI JOIN repeated USING ({key})")
+    repeated_rows = latest_rows(resource, f"SELECT * FROM ({ordered}) SEMI JOIN repeated USING ({key})")
     already = int(repeated["n"]) - int(repeated["keys"])
     sql = f"{unique_rows} UNION ALL {repeated_rows}" if repeated["keys"] else good
     new = arrived - already
     return Merge(with_partition(resource, sql) if new else "", (), new, new, 0, already, 0)
+
+
+def _reading(resource: Resource, waited: bool) -> str:
+    "A column more: the run that read a row, where that orders the revisions of a key; run ids sort by time."
+    if not by_reading(resource):
+        return ""
+    return f", {'_run_id' if waited else _RUN} AS _reading"
 
 
 def _count(engine: Engine, sql: str) -> int:
@@ -340,28 +354,33 @@ def plan_merge(
     published: Version,
     counted: RawCounts,
     rules: Sequence[RowRule],
+    waited: bool = False,  # the rows waited in quarantine: without a version, what stands is newer
 ) -> Merge:
     "Decide what is new, updated or already there, and which files are written anew."
     is_snapshot, good_rows = resource.mode == "snapshot", counted.rows - counted.bad
-    good = f"SELECT {columns(resource)} FROM raw" + (f" WHERE NOT {is_bad(rules)}" if counted.bad else "")
+    listed_wins = is_snapshot or by_reading(resource)
+    where = f" WHERE NOT {is_bad(rules)}" if counted.bad else ""
+    good = f"SELECT {columns(resource)} FROM raw{where}"
+    ordered = f"SELECT {columns(resource)}{_reading(resource, waited)} FROM raw{where}"
     if is_snapshot:
         standing = files(table)
         _view(engine, "standing", standing, resource)
     else:
         standing = files_with_keys(engine, table, resource, published, good) if counted.may_be_published else []
     if not standing and not engine.ranks_all:
-        return _append(engine, resource, good, good_rows)
+        return _append(engine, resource, good, ordered, good_rows)
     if not standing:
         _view(engine, "standing", [], resource)
-    if is_snapshot:
-        engine.materialize("listed", latest_rows(resource, good))
+    if listed_wins:
+        kept = f" ANTI JOIN standing USING ({_names(resource.key)})" if waited else ""
+        engine.materialize("listed", f"SELECT * FROM ({latest_rows(resource, ordered)}){kept}")
     engine.materialize(
-        "ranked_rows", replace_by_snapshot(resource) if is_snapshot else compare_with_published(resource, good)
+        "ranked_rows", replace_by_snapshot(resource) if listed_wins else compare_with_published(resource, good)
     )
     groups = engine.rows("SELECT _standing, _rank > 1 AS lost, _known, count(*) AS n FROM ranked_rows GROUP BY 1, 2, 3")
     arrived = {(bool(one["lost"]), one["_known"]): one["n"] for one in groups if not one["_standing"]}
     new, updated = arrived.get((False, 0), 0), arrived.get((False, 1), 0)
-    already = good_rows - new - updated if is_snapshot else arrived.get((True, 0), 0) + arrived.get((True, 1), 0)
+    already = good_rows - new - updated if listed_wins else arrived.get((True, 0), 0) + arrived.get((True, 1), 0)
     removed = _remove_unlisted(engine, resource) if is_snapshot else 0
     changed = _changed_files(engine, is_snapshot) if updated + removed else set()
     replaced = tuple(file for file in standing if within_table(file.uri) in changed)

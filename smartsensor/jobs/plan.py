@@ -38,7 +38,7 @@ class Due:
     resource: str
     window: Window
     rows: int | None  # that the source declared when the plan was made; None where it does not count
-    why: str = "new"  # new, backfill; gap: planned before, never closed; late: closed, but the source has more rows now
+    why: str = "new"  # new, backfill; gap: planned before, never closed; late: closed, but the source has more rows now; new parent
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; a planned window has none
 
     def as_json(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def newest_readings(
 # %% ../../nbs/jobs/41_plan.ipynb #bcc9875a
 def landed_rows(lake: Lake, resource: Resource, reading: Evidence) -> pa.Table:
     "Keys and instants of a landed window."
-    names = [*resource.key, resource.incremental_field]
+    names = list(dict.fromkeys([*resource.key, str(resource.incremental_field)]))
     tables = [pq.read_table(lake.open(part.key), columns=names) for part in lake.manifest(reading.manifest).parts]
     return pa.concat_tables(tables) if tables else resource.raw_schema.empty_table().select(names)
 

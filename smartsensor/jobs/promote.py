@@ -23,7 +23,8 @@ from ..lake.layout import Manifest
 from ..lake.ledger import accept_windows
 from ..lake.lake import Lake
 from ..lake.catalogs import QUALIFIED, QUARANTINE
-from ..lake.tables import Tables, Version, commit, current, expirable, expire, next_version
+from ..lake.tables import Tables, Version, current
+from ..lake.commits import commit, expirable, expire, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules
 from .engines import TARGET_MB, Engine, EngineError
@@ -38,6 +39,7 @@ from smartsensor.jobs.merge import (
     decided_rule,
     partitioning,
     required_fields_rule,
+    by_reading,
     plan_merge,
 )
 from .attempt import Attempt, Judge, Promotion, Staged, decided, discard, released, separate, stage
@@ -133,7 +135,7 @@ def _name_rows(attempt: Attempt) -> list[RowRule]:
         decided_rule(attempt.lake.manifest(one.manifest).run, one.window, str(one))
         for one in decided(attempt, "quarantine", attempt.manifests)
     ]
-    attempt.view_raw("raw", "_file" if set_aside else None)
+    attempt.view_raw("raw", "_file" if set_aside or by_reading(attempt.resource) else None)
     attempt.view_raw("arrivals", "_file")
     critical = row_rules(attempt.gate.expectations / f"{attempt.resource.name}.raw.json")
     return [*set_aside, required_fields_rule(attempt.resource), *critical]

@@ -19,7 +19,8 @@ from ..source.resources import Resource
 from ..lake.store import Conflict
 from ..lake.lake import Lake
 from ..lake.catalogs import QUALIFIED, QUARANTINE, table_key
-from ..lake.tables import TableFile, Tables, Version, commit, current, files, next_version, versions
+from ..lake.tables import TableFile, Tables, Version, current, files, versions
+from ..lake.commits import commit, next_version
 from ..quality.verdicts import Verdict
 from ..quality.row_rules import RowRule, row_rules, sql_literal, sql_name
 from .engines import Engine
@@ -157,7 +158,7 @@ def _replay(
     counted = count_raw(engine, resource, rules, published)
     if counted.rows == counted.bad:
         return Replay(resource.name, "nothing passes", published.number, waited)
-    merge = plan_merge(engine, table, resource, published, counted, rules)
+    merge = plan_merge(engine, table, resource, published, counted, rules, waited=True)
     reached("replay merged")
     counts = {"new": merge.new, "updated": merge.updated, "already": merge.already}
     if sum(counts.values()) != counted.rows - counted.bad:

@@ -25,6 +25,7 @@ from ..lake.layout import Manifest, Part
 from ..lake.lake import Lake
 from .landing import cassette_pieces
 from .extract import extract
+from .parents import as_listed
 
 # %% ../../nbs/jobs/53_replay.ipynb #8944421b
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _replay_window(lake: Lake, into: Lake, recorded: Manifest, resources: Mappin
             replies = player.replies
             if recorded.resource not in resources:
                 raise ApiError(f"{recorded.resource} is no longer declared")
-            replayed = extract(replaying(player), into, resources[recorded.resource], recorded.window, recorded.run)
+            resource = as_listed(lake, resources[recorded.resource], recorded.run)
+            replayed = extract(replaying(player), into, resource, recorded.window, recorded.run)
             differences = _differences(lake, recorded, into, replayed)
             if differences and player.unused:
                 differences.append(

@@ -65,6 +65,10 @@ class Manifest:
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; () for a whole window
     outside: int = 0  # rows that came and lie outside of the window: they are kept apart, and do not count
 
+    def __repr__(self) -> str:
+        declared = "not declared" if self.declared is None else f"{self.declared:,} declared"
+        return f"Manifest({self.resource} {self.window} of {self.run}: {self.received:,} received, {declared})"[:200]
+
     @property
     def key(self) -> str:
         "Where it lies."

@@ -14,7 +14,8 @@ from functools import cache
 from .store import Entry, LakeError
 from .lake import Lake
 from .catalogs import QUALIFIED, QUARANTINE, table_key, table_location
-from .tables import Tables, expirable, expire, referenced, versions
+from .tables import Tables, versions
+from .commits import expirable, expire, referenced
 
 # %% ../../nbs/lake/30_vacuum.ipynb #5eaf9811
 @dataclass(frozen=True)

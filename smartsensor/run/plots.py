@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'RED', 'ORANGE', 'GREEN', 'PANELS', 'plot_coverage', 'plot_lateness', 'rows_by_hour', 'plot_landed',
-           'plot_latency', 'plot_verdicts']
+           'plot_latency', 'plot_verdicts', 'plot_rows']
 
 # %% ../../nbs/run/86_plots.ipynb #26cefa1b
 from collections import Counter
@@ -31,6 +31,7 @@ from ..lake.layout import Manifest
 from ..lake.lake import Lake
 from ..quality.verdicts import Verdict
 from ..quality.sentences import format_number
+from ..jobs.samples import names_id, names_time, words
 from ..jobs.lateness import LABELS, Lateness, format_span
 
 # %% ../../nbs/run/86_plots.ipynb #507fdf47
@@ -218,4 +219,114 @@ def plot_verdicts(
     ]
     figure.suptitle("Quality by expectation", x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+# %% ../../nbs/run/86_plots.ipynb #923f08b5
+_SERIES, _GROUPS, _LABELS = 8, 6, 20  # lines in a panel, panels, bars
+
+
+def plot_rows(
+    table: pa.Table,  # of any API
+    parents: Sequence[str] = (),  # columns that say whose rows these are
+    title: str = "",
+) -> Figure:  # a sentence where nothing can be drawn
+    "Rows as they can be drawn: numbers over time, a line for each series; else bars of categories."
+    instants = [
+        field.name
+        for field in table.schema
+        if pa.types.is_timestamp(field.type) and len(pc.unique(table[field.name])) > 1
+    ]
+    instants.sort(key=lambda name: not {"measured", "recorded", "sampled", "observed"} & set(words(name)))
+    numbers = [field.name for field in table.schema if _is_measure(field)]
+    frame, categories = table.to_pandas(), _categories(table, parents)
+    if instants and any(pa.types.is_floating(table.schema.field(name).type) for name in numbers):
+        floating = [name for name in numbers if pa.types.is_floating(table.schema.field(name).type)]
+        return _plot_series(frame.sort_values(instants[0]), instants[0], floating[:_GROUPS], categories, title)
+    if categories:
+        return _plot_bars(frame[categories[0]], title)
+    figure, (axes,) = _subplots(1.2)
+    axes.text(
+        0.5,
+        0.5,
+        f"Nothing to draw in {table.num_rows:,} rows: no number over time, and no text that recurs.",
+        ha="center",
+    )
+    axes.set_axis_off()
+    return figure
+
+
+def _is_measure(field: pa.Field) -> bool:
+    plain = not names_id(field.name) and not {
+        "number",
+        "revision",
+        "version",
+        "qc",
+        "quality",
+        "latitude",
+        "longitude",
+    } & set(words(field.name))
+    return (
+        plain and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type)) and not names_time(field.name)
+    )
+
+
+def _categories(table: pa.Table, parents: Sequence[str]) -> list[str]:
+    "Columns with few values that recur: what the rows name first, and then what has fewest values."
+    counts = {}
+    for field in table.schema:
+        plain = pa.types.is_string(field.type) or (pa.types.is_integer(field.type) and names_id(field.name))
+        values = len(pc.unique(table[field.name])) if plain else 0
+        if 1 < values <= max(_LABELS, table.num_rows // 4) and values < table.num_rows:
+            counts[field.name] = values
+    naming = {"type", "key", "name", "parameter", "variable", "signal", "tag", "channel", "state", "status"}
+    order = sorted(counts, key=lambda name: (not naming & set(words(name)), name not in parents, counts[name]))
+    return [name for name in order if counts[name] <= 200]
+
+# %% ../../nbs/run/86_plots.ipynb #1372ad99
+def _plot_series(frame: Any, at: str, numbers: Sequence[str], categories: Sequence[str], title: str) -> Figure:
+    "A panel for each number, or for each group of rows; a line for each series in it."
+    group = next((name for name in categories if len(numbers) == 1 and frame[name].nunique() <= _GROUPS), None)
+    line = next((name for name in categories if name != group and _splits(frame, group, name, at)), None)
+    panels = (
+        [(value, rows, numbers[0]) for value, rows in frame.groupby(group)]
+        if group
+        else [(name, frame, name) for name in numbers]
+    )
+    figure, grid = _subplots(0.4 + 1.7 * len(panels), rows=len(panels))
+    for axes, (name, rows, number) in zip(grid, panels, strict=True):
+        series = [(None, rows)] if line is None else sorted(rows.groupby(line), key=lambda pair: -len(pair[1]))
+        for value, points in series[:_SERIES]:
+            style: dict[str, Any] = {"color": BLUE} if line is None else {}
+            style |= {"marker": "o", "markersize": 2.5} if len(points) < 80 else {}
+            axes.plot(points[at], points[number], lw=1, label=None if value is None else str(value)[-24:], **style)
+        more = f", {len(series) - _SERIES} more are not shown" if len(series) > _SERIES else ""
+        axes.set_title(f"{name} · {len(rows):,} rows{more}", loc="left", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.sharex(grid[0])
+        axes.tick_params(labelbottom=axes is grid[-1])
+    if line is not None:
+        grid[0].legend(title=line, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=7, title_fontsize=8)
+    figure.suptitle(
+        f"{title}: {numbers[0] if group else ', '.join(numbers)} by {at} (UTC)", fontsize=10, x=0.01, ha="left"
+    )
+    return figure
+
+
+def _splits(frame: Any, group: str | None, name: str, at: str) -> bool:
+    "Whether a column tells rows of one group and one instant apart."
+    by = [column for column in (group, at) if column]
+    return bool(frame.duplicated(by).any() and frame.groupby(by)[name].nunique().max() > 1)
+
+
+def _plot_bars(values: Any, title: str) -> Figure:
+    "How often each value comes."
+    counts = values.value_counts()
+    shown = counts[:_LABELS][::-1]
+    figure, (axes,) = _subplots(0.8 + 0.28 * len(shown))
+    axes.barh([str(label)[:40] for label in shown.index], shown.to_numpy(), color=BLUE)
+    axes.bar_label(axes.containers[0], fmt="{:,.0f}", padding=3, fontsize=8)
+    more = f", {len(counts) - _LABELS} more values are not shown" if len(counts) > _LABELS else ""
+    axes.set_title(f"{title}: rows by {values.name}{more}", loc="left", fontsize=10)
+    axes.tick_params(left=False)
     return figure

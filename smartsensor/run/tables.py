@@ -19,7 +19,7 @@ from rich.markup import escape
 from ..source.sources import current_source
 from ..lake.layout import new_run_id
 from ..lake.catalogs import QUALIFIED
-from ..lake.tables import rollback as publish_again
+from ..lake.commits import rollback as publish_again
 from smartsensor.jobs.reading import (
     KINDS,
     SAMPLES,

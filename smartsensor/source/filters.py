@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from .decode import path_names
 from .errors import ContractError
 from .http import Query, Reply
 from ..windows import EPOCH, Window, rfc3339
 
 # %% ../../nbs/source/12_filters.ipynb #c46dad40
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}  # in a second
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,37 @@ class TimeFilter:
     format: str = "rfc3339"  # or s, ms, us since 1970; or a format of strftime, in UTC: "%Y-%m-%d"
     since_excluded: bool = False  # the API sends only rows after the first instant
     before_included: bool = False  # the API sends rows at the end, too
+    resolution: timedelta | None = (
+        None  # the API's instants are multiples of this; None: not known, and some rows come twice
+    )
+
+    def __post_init__(self) -> None:
+        fine = self.format in ("rfc3339", "ms", "us") or "%f" in self.format
+        if self.resolution is not None and (
+            self._unit > timedelta(seconds=1) or (self.resolution % _SECOND and not fine)
+        ):
+            raise ValueError(f"a bound in the format {self.format!r} can't be moved by {self.resolution}")
 
     def params(self, window: Window) -> dict[str, str | int]:
         "The parameters of a window."
-        start = window.start - (timedelta(seconds=1) if self.since_excluded else timedelta(0))
-        return {self.since: self._sent(start)} | ({self.before: self._sent(window.end)} if self.before else {})
+        start = window.start - ((self.resolution or _SECOND) if self.since_excluded else timedelta(0))
+        end = window.end - ((self.resolution or timedelta(0)) if self.before_included else timedelta(0))
+        if not self.before_included and (over := (end - EPOCH) % self._unit):
+            end += self._unit - over  # a day of which any part is wanted
+        return {self.since: self._sent(start)} | ({self.before: self._sent(end)} if self.before else {})
 
     @property
     def sends_more(self) -> bool:
         "Whether rows outside of the window are expected."
-        coarse = "%" in self.format and "%S" not in self.format
-        return self.before is None or self.since_excluded or self.before_included or coarse
+        moved = self.since_excluded or self.before_included
+        return self.before is None or (moved and self.resolution is None) or self._unit > _SECOND
+
+    @property
+    def _unit(self) -> timedelta:
+        "What the format can tell apart."
+        if "%" not in self.format or "%S" in self.format or "%T" in self.format:
+            return _SECOND
+        return timedelta(minutes=1) if "%M" in self.format else timedelta(hours=1 if "%H" in self.format else 24)
 
     def _sent(self, at: datetime) -> str | int:
         if self.format in _UNITS:
@@ -94,7 +116,7 @@ Count = CountEndpoint | CountField | CountHeader
 
 def _number(reply: Reply, query: Query, path: str, required: bool) -> int | None:
     value: Any = reply.json()
-    for name in path.split("."):
+    for name in path_names(path):
         value = value.get(name) if isinstance(value, dict) else None
     if type(value) is int and value >= 0:
         return value

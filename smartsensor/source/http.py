@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 
 from ..config import ApiSettings, TokenStore
@@ -38,7 +38,7 @@ from smartsensor.source.errors import (
     TransportFault,
     redact,
 )
-from .auth import TokenError
+from .auth import DeadlineAdapter, TokenError
 from .sign_in import SMARTSENSOR_SIGN_IN, SignIn, open_sign_in
 from .budget import Budget
 
@@ -218,7 +218,11 @@ class HttpSession:
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
             self._session.mount(
-                scheme, transport or HTTPAdapter(pool_connections=2, pool_maxsize=connections, pool_block=True)
+                scheme,
+                transport
+                or DeadlineAdapter(
+                    settings.reply_deadline_s, pool_connections=2, pool_maxsize=connections, pool_block=True
+                ),
             )
         # Proxies and certificates from the environment, looked up once: for each request it would cost a tenth of the time.
         self._options = self._session.merge_environment_settings(settings.base_url, {}, True, None, None)
@@ -291,13 +295,15 @@ class Client:
         other.recorder = recorder
         return other
 
-    def get(self, path: str, params: Mapping[str, str] | None = None, signed: bool = True) -> Reply:
+    def get(self, path: str, params: Mapping[str, str | int] | None = None, signed: bool = True) -> Reply:
         "One GET with retries; ApiError. Unsigned only where the API takes no token."
         auth, url = self.auth if signed else None, self.settings.base_url + path
         return send(self, requests.Request("GET", url, params=dict(params or {}), auth=auth), f"GET {path}")
 
     def ask(self, query: Query) -> Reply:
         "One request that reads, with retries; ApiError."
+        if not (query.url or query.headers or query.post):
+            return self.get(query.path, query.params)
         url, headers = query.url or self.settings.base_url + query.path, dict(query.headers)
         if not same_origin(url, self.settings.base_url):
             raise ContractError(f"{query.label}: the next page is at {urlsplit(url).netloc}: no token is sent there")
@@ -406,7 +412,9 @@ def _error_detail(error: requests.RequestException) -> str:
         "ReadTimeout": "no answer in time",
         "ChunkedEncodingError": "the reply broke off",
     }
-    refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))  # buried in urllib3's message
+    if late := re.search(r"no whole reply within [\d.e+]+ s", str(error)):  # buried in urllib3's message, as the others
+        return f"{late[0]}: the server sends too slowly, or SMARTSENSOR_REPLY_DEADLINE_S is too short"
+    refused = re.search(r"(Connection refused|Failed to resolve '[^']+')", str(error))
     if refused:
         return f"no connection ({refused[1]})"
     return kinds.get(type(error).__name__, f"no whole reply ({type(error).__name__}: {redact(str(error))[:200]})")

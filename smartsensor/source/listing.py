@@ -14,7 +14,15 @@ import pyarrow as pa
 
 from .errors import BadRequest, ContractError
 from .http import Reply
-from .paging import PageRequest, Paging, Received, join_cursor, split_cursor
+from smartsensor.source.paging import (
+    OffsetPaging,
+    PageNumberPaging,
+    PageRequest,
+    Paging,
+    Received,
+    join_cursor,
+    split_cursor,
+)
 from ..windows import Window
 from .decode import Decoded
 
@@ -33,6 +41,11 @@ class Page:
     seconds: float  # from the first attempt to the last byte
     attempts: int  # 1 when the first one worked
     request_id: str | None  # the server's, for a person who asks there
+
+    def __repr__(self) -> str:
+        last = "more follow" if self.next_cursor is not None else "the last"
+        drift = f", drift: {len(self.drift)}" if self.drift else ""
+        return f"Page({self.number}: {self.rows:,} rows, {self.bytes:,} bytes, {last}{drift})"
 
     @property
     def rows(self) -> int:
@@ -55,6 +68,7 @@ def walk(
     "Read a listing page by page; holds one page at a time."
     seen: dict[str | None, tuple[int, object]] = {}
     number = empty = 0
+    previous: object = None
     while True:
         number += 1
         reply = ask(paging.request(cursor, limit, window))
@@ -69,7 +83,9 @@ def walk(
             raise ContractError(
                 f"the listing goes in a circle: page {number} has the cursor and the rows of page {seen[cursor][0]} (cursor {cursor!r:.80})"
             )
-        seen[cursor] = (number, fingerprint)
+        if decoded.batch.num_rows and fingerprint == previous and isinstance(paging, OffsetPaging | PageNumberPaging):
+            raise ContractError(f"page {number} has the rows of page {number - 1}: the API does not know {paging}")
+        seen[cursor], previous = (number, fingerprint), fingerprint
         batch = decoded.batch.slice(0, 0) if paging.is_cut(received, window) else decoded.batch
         yield Page(
             number, cursor, next_cursor, batch, decoded.envelope.get(as_of), decoded.drift,

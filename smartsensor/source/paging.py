@@ -56,7 +56,9 @@ class Received:
 class Paging:
     """A style of paging. This one is for an API that sends all rows of a window at once: `[...]`."""
 
-    full: int | None = None  # a reply of so many rows is cut off: ContractError; None: the API never cuts
+    full: int | None = field(
+        default=None, kw_only=True
+    )  # a reply of so many rows is cut off: ContractError; None: the API never cuts
 
     @property
     def paths(self) -> Mapping[str, pa.DataType]:
@@ -94,6 +96,23 @@ def _ended(page: Received, path: str, ends_on: tuple[End, ...]) -> str | None:
     return str(value)
 
 
+def _flag(page: Received, path: str) -> bool:
+    "The flag at a path, which may come as text; ContractError where it is none."
+    value = page.require(path)
+    if value is None:
+        return False
+    if str(value).lower() not in ("true", "false"):
+        raise ContractError(f'"{path}" is {value!r:.40}: it is to say whether rows follow, by true or false')
+    return str(value).lower() == "true"
+
+
+def _whole(page: Received, path: str) -> int | None:
+    "The number at a path, which may come as text; None where it is another text, such as >100."
+    value = page.require(path)
+    whole = isinstance(value, int | str) and not isinstance(value, bool) and str(value).strip().isdecimal()
+    return int(value) if whole else None
+
+
 @dataclass(frozen=True)
 class CursorPaging(Paging):
     """An opaque cursor in the body, which the next request sends as a parameter: `{"data": [...], "pagination": {"next_cursor": "…", "has_more": true}}`."""
@@ -117,7 +136,7 @@ class CursorPaging(Paging):
     def next(self, page: Received, cursor: str | None, limit: int, window: Window) -> str | None:
         "The cursor of the body."
         continued = _ended(page, self.next_cursor, self.ends_on)
-        return None if self.has_more and page.envelope.get(self.has_more) is False else continued
+        return None if self.has_more in page.envelope and not _flag(page, self.has_more or "") else continued
 
 # %% ../../nbs/source/08_paging.ipynb #4f6c47c7
 @dataclass(frozen=True)
@@ -174,11 +193,12 @@ class OffsetPaging(Paging):
     total: str | None = None  # dotted path of the number of rows of the listing
     short_page_ends: bool = False  # a page with fewer rows than the limit is the last
     first: int = 0  # offset of the first row
+    has_more: str | None = None  # dotted path of a flag; false ends the listing
 
     @property
     def paths(self) -> Mapping[str, pa.DataType]:
-        "The total."
-        return {self.total: pa.int64()} if self.total else {}
+        "Flag and total."
+        return {path: kind for path, kind in ((self.has_more, pa.bool_()), (self.total, pa.int64())) if path}
 
     def request(self, cursor: str | None, limit: int, window: Window) -> PageRequest:
         "Offset and limit."
@@ -188,13 +208,15 @@ class OffsetPaging(Paging):
     def next(self, page: Received, cursor: str | None, limit: int, window: Window) -> str | None:
         "The offset after this page."
         read = int(cursor or self.first) - self.first + page.rows
+        if self.has_more is not None and (page.rows == 0 or not _flag(page, self.has_more)):
+            return None
         return _after(page, self.total, read, limit, self.short_page_ends, str(self.first + read))
 
 
 def _after(page: Received, total: str | None, read: int, limit: int, short_page_ends: bool, cursor: str) -> str | None:
     "The cursor, unless the total, a short page or an empty page ends the listing."
-    declared = page.require(total) if total else None
-    if isinstance(declared, int) and not isinstance(declared, bool):
+    declared = _whole(page, total) if total else None
+    if declared is not None:
         if page.rows == 0 and read < declared:
             raise ContractError(f'"{total}" says {declared} rows, and after {read} a page is empty')
         return None if read >= declared else cursor
@@ -233,9 +255,9 @@ class PageNumberPaging(Paging):
         number, rows = self._position(cursor)
         following = f"{number + 1}:{rows + page.rows}"
         if self.has_more is not None:
-            return following if page.require(self.has_more) else None
-        if self.pages is not None:
-            return following if number - self.first + 1 < int(page.require(self.pages)) else None
+            return following if _flag(page, self.has_more) else None
+        if self.pages is not None and (pages := _whole(page, self.pages)) is not None:
+            return following if number - self.first + 1 < pages else None
         return _after(page, self.total, rows + page.rows, limit, self.short_page_ends, following)
 
 # %% ../../nbs/source/08_paging.ipynb #9ad42306
@@ -261,7 +283,7 @@ class KeysetPaging(Paging):
 
     def next(self, page: Received, cursor: str | None, limit: int, window: Window) -> str | None:
         "The key of the last row."
-        more = page.require(self.has_more) if self.has_more else not (self.short_page_ends and page.rows < limit)
+        more = _flag(page, self.has_more) if self.has_more else not (self.short_page_ends and page.rows < limit)
         if not more or (page.rows == 0 and not self.has_more):
             return None
         if page.rows == 0:

@@ -11,26 +11,27 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .decode import EXTRA, Decoded, decode, decode_shaped
 from .filters import Count, TimeFilter
 from .http import Query, Reply
 from .listing import Page, walk, walk_parents
-from .paging import CursorPaging, PageRequest, Paging
+from .paging import CursorPaging, KeysetPaging, PageRequest, Paging
 from .shapes import Each, Sent, Shape, Step, apply_transform
 from ..windows import Window
 
 # %% ../../nbs/source/13_resources.ipynb #2bf64bcc
 _RESERVED = (
     EXTRA, "_reasons", "_run_id", "_window", "_replayed_by", "ingest_date", "_file", "_day", "_bad", "_maybe_published", "_rank", "_standing", "_known", "_stood",
-    "_n", "_metadata", "_bucket",
+    "_n", "_metadata", "_bucket", "_reading",
 )  # columns that promotion or Spark adds to those of the source  # fmt: skip
 
 
@@ -66,9 +67,14 @@ class Parents:
 
     resource: "Resource"  # lists the parents, in its own way
     column: str  # of the parents; its value goes where `{column}` stands in path and parameters
+    of_run: Mapping[str, datetime | None] | None = field(
+        default=None, hash=False
+    )  # as `jobs.parents` settles them for a run: windows that begin later leave one out
 
     def values(self, ask: Callable[[Query], Reply], window: Window, limit: int) -> list[str]:  # ascending, distinct
         "The values of all parents, as text."
+        if self.of_run is not None:
+            return sorted(value for value, until in self.of_run.items() if until is None or window.start <= until)
         pages = self.resource.walk(ask, window, limit)
         found = {value for page in pages for value in page.batch.column(self.column).to_pylist()}
         return sorted(str(value) for value in found if value is not None)
@@ -124,6 +130,10 @@ class Resource(Reading):
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
 
+    def __repr__(self) -> str:
+        columns = f"{len(self.schema)} columns, {self.mode}, {type(self.paging).__name__}"
+        return f"Resource({self.name}: {self.path}, key {', '.join(self.key)}; {columns})"[:200]
+
     @property
     def raw_schema(self) -> pa.Schema:
         "The columns of raw and qualified: the declared columns, all nullable, and `_extra`."
@@ -143,10 +153,6 @@ class Resource(Reading):
             raise ValueError(f"resource {self.name}: {name} is {dict(self.where)[name]!r} already")
         return replace(self, where=(*self.where, (name, value)))
 
-    def query(self, window: Window, parent: str | None = None) -> Query:
-        "What a listing asks for, without its page; a snapshot has no time filter."
-        return listing_query(self, window, parent)
-
     def walk(
         self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None = None
     ) -> Iterator[Page]:
@@ -154,12 +160,14 @@ class Resource(Reading):
         return walk_resource(self, ask, window, min(limit, self.limit or limit), cursor)
 
     def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None:
-        "How many rows the source declares for a window; None where it declares nothing."
-        return None if self.count is None or self.parents else self.count.read(ask, self.query(window))
+        "How many rows the source declares for a window; None where it declares nothing, or counts rows outside of it."
+        if self.count is None or self.parents or (self.mode == "incremental" and self.filter.sends_more):
+            return None
+        return self.count.read(ask, listing_query(self, window))
 
 # %% ../../nbs/source/13_resources.ipynb #ea746300
 def listing_query(resource: Resource, window: Window, parent: str | None = None) -> Query:
-    "What a listing asks for, without its page."
+    "What a listing asks for, without its page; a snapshot has no time filter."
     filled = {resource.parents.column: parent} if resource.parents and parent is not None else {}
     bounds = {} if resource.mode == "snapshot" else resource.filter.params(window)
     where = {name: value for name, value in resource.where if not resource.parents or name != resource.parents.column}
@@ -184,13 +192,27 @@ def walk_resource(
 def _walk_one(
     resource: Resource, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None, parent: str | None
 ) -> Iterator[Page]:  # fmt: skip
+    asked = [window]  # the part of the newest request
+
     def ask_page(page: PageRequest) -> Reply:
-        query = listing_query(resource, page.window or window, parent)
+        asked[0] = page.window or window
+        query = listing_query(resource, asked[0], parent)
         return ask(replace(query, params={**query.params, **page.params}, headers=page.headers, url=page.url))
 
     paths = {**resource.paging.paths, resource.as_of: pa.string()}
     read = partial(read_rows, resource, paths=paths, parent=parent)
-    return walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of)
+    for page in walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of):
+        yield replace(page, batch=_within(resource, page.batch, asked[0]))
+
+
+def _within(resource: Resource, batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
+    "The rows of a window, where the API sends more than it was asked for; a row without an instant stays."
+    if resource.incremental_field is None or not resource.filter.sends_more:
+        return batch
+    at = batch.column(resource.incremental_field)
+    start, end = (pa.scalar(bound, at.type) for bound in (window.start, window.end))
+    inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
+    return batch.filter(pc.fill_null(inside, pa.scalar(True)))
 
 # %% ../../nbs/source/13_resources.ipynb #893d161d
 def read_rows(
@@ -264,6 +286,10 @@ def _refuse_unknown_columns(resource: "Resource") -> None:
     if resource.parents and resource.parents.column not in resource.parents.resource.schema.names:
         raise ValueError(
             f"resource {resource.name}: {resource.parents.resource.name} has no column {resource.parents.column}"
+        )
+    if isinstance(resource.paging, KeysetPaging) and resource.paging.column not in resource.schema.names:
+        raise ValueError(
+            f"resource {resource.name}: its paging goes on from {resource.paging.column}, which is no column"
         )
     if resource.parents and resource.shard is not None:
         raise ValueError(f"resource {resource.name}: a listing for each parent is not read in shards")

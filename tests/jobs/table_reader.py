@@ -6,8 +6,9 @@ from typing import Any
 from pyiceberg.table import Table
 
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import referenced
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import Tables, Version, current, files, referenced, versions
+from smartsensor.lake.tables import Tables, Version, current, files, versions
 
 Row = dict[str, Any]
 

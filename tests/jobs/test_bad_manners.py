@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from smartsensor.config import ApiSettings
-from smartsensor.jobs.extract import extract
+from smartsensor.jobs.extract import ExtractionContext, extract
 from smartsensor.jobs.extraction import close
 from smartsensor.jobs.landing import OUTSIDE_ROWS, refuse_unreadable
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import outside_key
 from smartsensor.lake.store import LakeError
 from smartsensor.source.decode import decode
-from smartsensor.source.errors import ContractError
+from smartsensor.source.errors import ContractError, TransportFault
 from smartsensor.source.filters import CountEndpoint, TimeFilter
 from smartsensor.source.http import Client
 from smartsensor.source.resources import INSTANT, REAL, TEXT, Resource, columns
@@ -50,6 +50,7 @@ def page(found: list[dict[str, Any]], cursor: str | None) -> dict[str, Any]:
 def served(answer: Callable[[str, dict[str, str]], Any]) -> Iterator[Client]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one segment: else each reply waits 40 ms
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -164,3 +165,25 @@ def test_a_file_that_can_not_be_read_back_never_gets_a_manifest(tmp_path: Path, 
         count = 5_001
     with pytest.raises(LakeError, match="run again"):
         refuse_unreadable(path, schema, count)
+
+
+def test_a_window_ends_at_its_deadline_and_the_next_run_goes_on_from_there(tmp_path: Path) -> None:
+    asked, now = list[int](), [0.0]
+
+    def slow(path: str, query: dict[str, str]) -> Any:
+        if path.endswith("/count"):
+            return {"count": 5}
+        number = int(query.get("cursor", "0"))
+        asked.append(number)
+        now[0] += 10.0
+        return page(rows(number, 1), str(number + 1) if number < 4 else None)
+
+    lake, context = Lake(str(tmp_path)), ExtractionContext(clock=lambda: now[0])
+    with served(slow) as client:
+        client.settings = replace(client.settings, window_deadline_s=25.0)
+        with pytest.raises(TransportFault, match=r"SMARTSENSOR_WINDOW_DEADLINE_S.*run again"):
+            extract(client, lake, READINGS, HOUR, RUN, context)
+        manifest = extract(client, lake, READINGS, HOUR, RUN, context)
+    assert asked == [0, 1, 2, 3, 4], "no page is read twice"
+    found = [name for part in manifest.parts for name in pq.read_table(tmp_path / part.key).column("id").to_pylist()]
+    assert found == ["r0", "r1", "r2", "r3", "r4"]

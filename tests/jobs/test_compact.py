@@ -20,18 +20,9 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError, partitioning, quarantine_schema
 from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
+from smartsensor.lake.commits import commit, next_version, referenced, rollback
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import (
-    Tables,
-    Version,
-    commit,
-    current,
-    files,
-    next_version,
-    referenced,
-    rollback,
-    versions,
-)
+from smartsensor.lake.tables import Tables, Version, current, files, versions
 from smartsensor.run.cli import app
 from smartsensor.source.smartsensor_api import MEASUREMENTS
 

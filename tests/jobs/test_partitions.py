@@ -22,10 +22,11 @@ from smartsensor.jobs.engine_spark import Spark, local_session
 from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.promote import promote
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import Tables, Version, between, commit, files, rollback, versions
+from smartsensor.lake.tables import Tables, Version, between, files, versions
 from smartsensor.quality.verdicts import Finding, Verdict
 from smartsensor.source.resources import Resource
 from smartsensor.source.smartsensor_api import MEASUREMENTS

@@ -27,10 +27,11 @@ from smartsensor.jobs.engines import Engine
 from smartsensor.jobs.merge import PromotionError
 from smartsensor.jobs.promote import STEPS, GateHeld, Promotion, promote, promote_all, raise_if_held
 from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
+from smartsensor.lake.commits import commit, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest, Part, part_key
 from smartsensor.lake.store import Conflict, LakeError, NotFound
-from smartsensor.lake.tables import Version, commit, rollback
+from smartsensor.lake.tables import Version
 from smartsensor.quality.gate import Gate
 from smartsensor.quality.row_rules import row_rules
 from smartsensor.quality.verdicts import Finding, Verdict

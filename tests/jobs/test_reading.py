@@ -27,9 +27,10 @@ from smartsensor.jobs.engine_spark import SETTINGS, local_session
 from smartsensor.jobs.reading import QueryError, diff, may_hold, parquet_sql, read, versions
 from smartsensor.jobs.statements import open_session
 from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE
+from smartsensor.lake.commits import commit, expire
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import Partitioning, Tables, Version, commit, expire, files
+from smartsensor.lake.tables import Partitioning, Tables, Version, files
 from smartsensor.source.resources import Resource
 from smartsensor.source.smartsensor_api import CONDITION_INDEXES, EVENTS, MEASUREMENT_TYPES, MEASUREMENTS
 

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from pyiceberg.table import Table
 
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, next_version
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import Partitioning, Tables, Version, commit, files, next_version
+from smartsensor.lake.tables import Partitioning, Tables, Version, files
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.float64()), ("at", pa.timestamp("us", "UTC"))])
 Reading = tuple[str, float, int]  # id, value, day of November 2026

@@ -40,9 +40,10 @@ from smartsensor.jobs.promote import promote
 from smartsensor.lake import bucket as module
 from smartsensor.lake.bucket import Bucket
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, expirable, expire, referenced, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import Tables, Version, commit, expirable, expire, referenced, rollback, versions
+from smartsensor.lake.tables import Tables, Version, versions
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve

@@ -11,9 +11,10 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Transaction
 
 from smartsensor.lake.catalogs import QUALIFIED, table_key
+from smartsensor.lake.commits import commit
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
-from smartsensor.lake.tables import Tables, Version, commit, versions
+from smartsensor.lake.tables import Tables, Version, versions
 
 SCHEMA = pa.schema([("sensor_id", pa.string())])
 

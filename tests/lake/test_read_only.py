@@ -16,9 +16,10 @@ import pytest
 from readings import open_readings, publish, rows_of
 
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import Tables, Version, commit, rollback, versions
+from smartsensor.lake.tables import Tables, Version, versions
 from smartsensor.run.cli import run_command
 from smartsensor.source.smartsensor_api import MEASUREMENTS
 

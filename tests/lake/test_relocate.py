@@ -21,9 +21,10 @@ from readings import duckdb_reader, open_readings, publish, readings, rows_of, s
 
 from smartsensor.lake import relocate
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import commit, next_version, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import LakeError
-from smartsensor.lake.tables import Tables, Version, commit, current, next_version, rollback, versions
+from smartsensor.lake.tables import Tables, Version, current, versions
 from smartsensor.lake.vacuum import Retention, plan_vacuum
 
 FIRST = [("a", 1.0), ("b", 2.0)]

@@ -19,9 +19,10 @@ from sqlalchemy import event
 
 from smartsensor.lake import catalogs as room
 from smartsensor.lake import tables as tables_room
+from smartsensor.lake.commits import commit, next_version
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict, LakeError
-from smartsensor.lake.tables import Version, commit, current, next_version, versions
+from smartsensor.lake.tables import Version, current, versions
 
 ROWS = [("a", 1.0), ("b", 2.0)]
 
@@ -286,7 +287,8 @@ import os, sys, time
 sys.path.insert(0, sys.argv[2])
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.store import Conflict
-from smartsensor.lake.tables import Version, commit, next_version
+from smartsensor.lake.tables import Version
+from smartsensor.lake.commits import commit, next_version
 from readings import readings, stage
 
 def one(who):

@@ -17,11 +17,12 @@ from readings import open_readings, publish, readings, rows_of, stage
 from typer.testing import CliRunner
 
 import smartsensor.run.cli  # noqa: F401 - registers the commands
+from smartsensor.lake.commits import commit, next_version, referenced, rollback
 from smartsensor.lake.lake import Lake
 from smartsensor.lake.layout import Manifest
 from smartsensor.lake.ledger import Ledger
 from smartsensor.lake.store import LakeError, NotFound
-from smartsensor.lake.tables import Version, commit, current, files, next_version, referenced, rollback, versions
+from smartsensor.lake.tables import Version, current, files, versions
 from smartsensor.lake.vacuum import Retention, plan_vacuum, vacuum
 from smartsensor.run.claims import claim
 from smartsensor.run.cli import app

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -236,3 +237,54 @@ def test_an_unreachable_api_gives_a_short_message(url: str, reason: str) -> None
     with pytest.raises(TransportFault) as caught:
         Client(settings).get("/plants", signed=False)
     assert str(caught.value) == f"GET /plants: no connection ({reason})"
+
+
+def drip(text: bytes, every_s: float = 0.05) -> Any:
+    "Sends a reply byte by byte: no read waits long, and the whole takes minutes."
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            for byte in text:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(every_s)
+
+    return answer
+
+
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"HTTP/1.1 200 OK\r\nX-Slow: " + b"s" * 4000, BODY + b"{" * 4000, BODY.replace(b"Content-Length: 4000", b"Transfer-Encoding: chunked") + b"fff\r\n" + b"{" * 4000],
+    ids=["headers", "body", "chunks"],
+)  # fmt: skip
+def test_a_reply_that_drips_ends_at_its_deadline(text: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(TransportFault, match=r"no whole reply within 1 s: .* SMARTSENSOR_REPLY_DEADLINE_S"):
+        get(Script(drip(text, 0.02)), reply_deadline_s=1.0, max_attempts=1, read_timeout_s=10.0)
+    assert time.monotonic() - began < 5
+
+
+def test_a_deadline_is_for_each_reply_and_not_for_the_connection() -> None:
+    with served(Script(*[(200, {}, b"{}")] * 4)) as url:
+        client = Client(ApiSettings(url, f"{url}/token", "me", Secret(SECRET), reply_deadline_s=0.3))
+        for _ in range(4):
+            assert client.get("/x").json() == {}
+            time.sleep(0.12)
+
+
+def test_a_token_that_drips_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smartsensor.source.auth.TOKEN_DEADLINE_S", 0.5)
+    with pytest.raises(TransportFault, match="can't be reached"):
+        get(Script(token=drip(BODY + b"{" * 4000, 0.02)), max_attempts=1)
+
+
+def test_a_silent_server_still_ends_at_the_read_timeout() -> None:
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        time.sleep(1.0)
+
+    with pytest.raises(TransportFault, match="no answer in time"):
+        get(Script(silent), max_attempts=1, read_timeout_s=0.2)

@@ -14,18 +14,9 @@ from synthetic import DAY0, READINGS, reading
 
 from smartsensor.jobs.promote import EXPIRE_AT_ONCE, KEEP_FOR, KEEP_VERSIONS
 from smartsensor.lake.catalogs import QUALIFIED, table_key
+from smartsensor.lake.commits import commit, expirable, expire, next_version  # fmt: skip
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import (
-    Partitioning,
-    Tables,
-    Version,
-    between,
-    commit,
-    expirable,
-    expire,
-    files,
-    next_version,
-)  # fmt: skip
+from smartsensor.lake.tables import Partitioning, Tables, Version, between, files
 
 DAYS = Partitioning("measured_at", "day", "measured_date")
 GOAL = 2.0

@@ -16,8 +16,9 @@ from pyiceberg.exceptions import CommitFailedException
 from synthetic import Truth, difference, engine, generation_rows, land, promoted, rows_by_polars, write_suite
 
 from smartsensor.lake.catalogs import QUALIFIED, QUARANTINE, SyncedFileIO
+from smartsensor.lake.commits import referenced
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import Tables, current, referenced, versions
+from smartsensor.lake.tables import Tables, current, versions
 
 SEED = 11
 

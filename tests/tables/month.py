@@ -23,8 +23,9 @@ from synthetic import (
 )  # fmt: skip
 
 from smartsensor.lake.catalogs import QUALIFIED
+from smartsensor.lake.commits import rollback
 from smartsensor.lake.lake import Lake
-from smartsensor.lake.tables import Tables, current, rollback
+from smartsensor.lake.tables import Tables, current
 
 SEED, EACH, A_DAY = 3, 40, 6  # rows of a window; windows a day
 
