@@ -252,6 +252,8 @@ def register_here(
         if registered:
             raise LakeError(f"{namespace}.{name} lies at {registered}, and {folder} has no metadata: is this the lake?")
         return False
+    if not registered and _is_being_made(folder):
+        return False
     if registered:
         if not own and Path(registered.removeprefix("file://")).exists():
             raise LakeError(
@@ -264,6 +266,16 @@ def register_here(
     else:
         _register_found(catalog, namespace, name, location, reached, into)
     reached("registered")
+    return True
+
+
+def _is_being_made(folder: Path) -> bool:
+    "Whether another process is writing the first metadata of a table: nothing can be read, and no version was ever committed."
+    if any(folder.glob("metadata/snap-*.avro")):
+        return False
+    for path in folder.glob("metadata/*.metadata.json"):
+        with suppress(LakeError):
+            return not _load(path)
     return True
 
 

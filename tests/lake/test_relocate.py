@@ -307,6 +307,17 @@ def test_what_a_killed_writer_left_is_passed_over(before: Lake, tmp_path: Path) 
     assert rows_of(open_readings(before)) == [*THIRD, ("d", 4.0)]
 
 
+@pytest.mark.parametrize("written", ["", '{"location": "file:///'])
+def test_a_table_that_another_process_is_making_is_not_lost(tmp_path: Path, written: str) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    path = Path(lake.uri("qualified/readings/metadata/00000-abc.metadata.json"))
+    path.parent.mkdir(parents=True)
+    path.write_text(written)
+    assert Tables(lake).find(QUALIFIED, "readings") is None
+    publish(lake, [("a", 1.0, 20)])
+    assert rows_of(open_readings(lake)) == [("a", 1.0)]
+
+
 def test_moved_and_lost(before: Lake, tmp_path: Path) -> None:
     shutil.move(tmp_path / "before", tmp_path / "after")
     lose_catalog(tmp_path / "after")
