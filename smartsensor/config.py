@@ -56,6 +56,7 @@ class ApiSettings:
     window_deadline_s: float = (
         21_600.0  # for one window; then its progress is saved, and the next run goes on from there
     )
+    job_deadline_s: float = 0.0  # for all windows of a run, checked after each page; 0: none
     max_attempts: int = 6  # of one request
     retry_budget_s: float = 120.0  # waited for one request at most, Retry-After included
     refresh_token: Secret = Secret("")  # the first one, where the sign-in uses them
@@ -135,6 +136,7 @@ API_VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "READ_TIMEOUT_S": ("read_timeout_s", _parse_number),
     "REPLY_DEADLINE_S": ("reply_deadline_s", _parse_number),
     "WINDOW_DEADLINE_S": ("window_deadline_s", _parse_number),
+    "JOB_DEADLINE_S": ("job_deadline_s", _parse_number),
     "MAX_ATTEMPTS": ("max_attempts", _parse_count),
     "RETRY_BUDGET_S": ("retry_budget_s", _parse_number),
     "REFRESH_TOKEN": ("refresh_token", Secret),

@@ -118,25 +118,34 @@ def _land_pages(
     progress, outside = saved_progress, OutsideRows(lake, resource, run, window)
     received = saved_progress.counts.rows + saved_progress.outside
     with open_window(lake, resource, window, run, saved_progress, context.part_suffix) as writer:
-        begin = place_of(lake, resource) if saved_progress.cursor is None else saved_progress.cursor
-        for page in cassette.client.pages(resource, window, begin):
-            context.check()
-            rows, others = split_by_window(page.batch, resource, window)
-            writer.add(rows)
-            outside.add(others)
-            progress = _add_page(progress, page, saved_progress.outside + outside.rows)
-            context.on_rows(resource.name, rows.num_rows)
-            received += page.rows
-            if _is_checkpoint(progress.pages):
-                requests = _refuse_endless(cassette.client, resource, window, progress.pages, received)
-                progress = replace(progress, requests=progress.requests + requests)
-            overdue = context.overdue()
-            if page.next_cursor is not None and (writer.part_is_full or overdue):
-                progress = replace(_seal(writer, progress), cassette_pieces=cassette.seal())
-                if not context.part_suffix:
-                    save_progress(lake, resource, run, window, progress)
-                if overdue:
+
+        def save() -> Progress:
+            saved = replace(_seal(writer, progress), cassette_pieces=cassette.seal())
+            if not context.part_suffix:
+                save_progress(lake, resource, run, window, saved)
+            return saved
+
+        try:
+            begin = place_of(lake, resource) if saved_progress.cursor is None else saved_progress.cursor
+            for page in cassette.client.pages(resource, window, begin):
+                context.check()
+                rows, others = split_by_window(page.batch, resource, window)
+                writer.add(rows)
+                outside.add(others)
+                progress = _add_page(progress, page, saved_progress.outside + outside.rows)
+                context.on_rows(resource.name, rows.num_rows)
+                received += page.rows
+                if _is_checkpoint(progress.pages):
+                    requests = _refuse_endless(cassette.client, resource, window, progress.pages, received)
+                    progress = replace(progress, requests=progress.requests + requests)
+                if page.next_cursor is not None and (overdue := context.overdue()):
                     raise overdue
+                if page.next_cursor is not None and writer.part_is_full:
+                    progress = save()
+        except (Stopped, TransportFault):
+            if progress.cursor is not None and progress.pages > saved_progress.pages:
+                save()
+            raise
         outside.save()
         return _seal(writer, progress)
 

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Any
 
 from ..source.budget import RateBudget, share_rate
-from ..source.errors import BadRequest
+from ..source.errors import BadRequest, TransportFault
 from ..source.http import Client
 from ..source.resources import Resource
 from ..source.sources import current_source
@@ -76,7 +76,8 @@ def extract_all(
     session: Any = None,  # a SparkSession, whose executors read; None: threads of this process
 ) -> Extraction:  # raises the first failure after closing the landed windows
     "Land all windows that are due, and close them in the ledger."
-    began, context = time.monotonic(), ExtractionContext(on_rows)
+    began = time.monotonic()
+    context = ExtractionContext(_until_deadline(on_rows, client.settings.job_deadline_s, client.clock))
     resources = current_source().resources if resources is None else resources
     if "exports.write" in client.settings.scope.split():
         sweep(make_exporter(client, lake, context))
@@ -101,6 +102,24 @@ def extract_all(
         raise failure
     landed.sort(key=lambda manifest: (list(resources).index(manifest.resource), manifest.window))
     return Extraction(run, tuple(landed), time.monotonic() - began, tuple(notes))
+
+
+def _until_deadline(
+    on_rows: Callable[[str, int], None],
+    deadline_s: float,  # from now; 0: none
+    clock: Callable[[], float],
+) -> Callable[[str, int], None]:  # raises TransportFault after it, which stops all windows
+    "Pass on the rows of each page until the job's deadline."
+    ends = clock() + deadline_s
+
+    def report(name: str, rows: int) -> None:
+        if deadline_s and clock() >= ends:
+            raise TransportFault(
+                f"the job takes longer than {deadline_s:g} s (SMARTSENSOR_JOB_DEADLINE_S): what came is kept, run again to go on from there"
+            )
+        on_rows(name, rows)
+
+    return report
 
 
 def _land_past(

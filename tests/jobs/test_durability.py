@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from smartsensor.jobs.extract import extract
 
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import landing as landing_room
-from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close
 from smartsensor.lake.lake import Lake
 from smartsensor.simulator.fleet import Fleet
