@@ -1,4 +1,5 @@
-"""What a notebook needs, by its plain name: `from smartsensor import connect, Lake, RESOURCES`. All else is reached by its room.
+"""What a notebook needs, by its plain name: `from smartsensor import explore, connect, Lake`. The words of
+a declaration are in `smartsensor.declare`; all else is reached by its room.
 
 A name is imported when it is first asked for, so that `import smartsensor` and the command line stay fast. This file is written
 by hand; nbdev_export sets the version in it.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from smartsensor.lake.ledger import Ledger
     from smartsensor.quality.gate import Gate
     from smartsensor.quality.verdicts import Verdict
+    from smartsensor.run.explore import explore
     from smartsensor.source.http import Client
     from smartsensor.source.listing import Page
     from smartsensor.source.resources import Resource
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from smartsensor.windows import Window, instant
 
 __all__ = [
+    "explore",
     "load_settings",
     "connect",
     "Client",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "explore": "run.explore",
     "load_settings": "config",
     "Window": "windows",
     "instant": "windows",

@@ -65,6 +65,9 @@ class Window:
     def __str__(self) -> str:
         return "[{}, {})".format(*self.bounds)
 
+    def __repr__(self) -> str:
+        return f"Window({self})"
+
 # %% ../nbs/01_windows.ipynb #813a8f0f
 def merge(
     windows: Iterable[Window],  # in any order, overlaps allowed

@@ -361,7 +361,7 @@ def landed_and_left(
 def _not_planned(client: Client, resource: Resource, due: Due, landed: Sequence[Due], left: Sequence[Due]) -> list[Due]:
     "The part of a due window that the old plan does not cover, in windows that this run has not landed."
     landed_windows = [item.window for item in landed if item.resource == due.resource]
-    if resource.mode == "snapshot":
+    if resource.mode != "incremental":
         return [] if due.window in landed_windows else [due]
     parts = subtract(due.window, [item.window for item in left if item.resource == due.resource])
     return [

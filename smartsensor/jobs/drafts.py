@@ -242,7 +242,7 @@ def _constants(query: Query, found: Found, limit: Limit, rule: TimeFilter | None
     taken |= {limit.param} | ({rule.since, rule.before} if rule else set())
     return tuple((name, str(value)) for name, value in query.params.items() if name not in taken)
 
-# %% ../../nbs/jobs/46_drafts.ipynb #acab7c19
+# %% ../../nbs/jobs/46_drafts.ipynb #4c73f9d0
 def draft_resource(
     ask: Callable[[Query], Reply],  # sends one request, and retries it
     query: Query,  # that was sent
@@ -286,7 +286,7 @@ def draft_resource(
         "open" if drift else "tested",
         drift or "the draft reads the reply as it is",
     )
-    shape = Decision("rows", _where(rows), "likely", f"{len(sample.rows):,} rows found there")
+    shape = Decision("rows", rows.where, "likely", f"{len(sample.rows):,} rows found there")
     others = [one for one in (_one_of_many(query),) if one]
     decisions = (
         keyed,
@@ -329,11 +329,3 @@ def _with_window(found: Found, filtered: Filtered) -> Found:
         return found
     why = f"{found.decision.why.split(';')[0]}; to halve the window, a filter with both ends is needed, and none was found"
     return Found(Paging(full=found.paging.full), Decision("paging", "Paging", "open", why))
-
-
-def _where(rows: Rows) -> str:
-    return (
-        rows.declared or "the reply is the list"
-        if isinstance(rows.declared, str)
-        else " > ".join(f"{type(step).__name__}({getattr(step, 'path', '')})" for step in rows.steps)
-    )

@@ -271,6 +271,7 @@ class Progress:
     drift: tuple[str, ...] = ()
     cassette_pieces: int = 0  # 0 where nothing is recorded
     outside: int = 0  # rows that came and lie outside of the window
+    place: str | None = None  # where a feed stands
 
 
 _JSON_KEYS = {"counts": "tally", "last_order_key": "edge", "cassette_pieces": "pieces"}  # older versions read these
@@ -285,8 +286,9 @@ def progress_key(resource: Resource, run: str, window: Window) -> str:
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:
     "Write a window's progress to the lake."
     values = asdict(progress, dict_factory=lambda pairs: {_JSON_KEYS.get(name, name): value for name, value in pairs})
-    if not values["outside"]:
-        del values["outside"]  # older versions do not know it
+    for name in ("outside", "place"):
+        if not values[name]:
+            del values[name]  # older versions do not know it
     lake.put(progress_key(resource, run, window), json.dumps(values).encode())
 
 

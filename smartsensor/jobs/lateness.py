@@ -90,7 +90,7 @@ def measure_lateness(
     rows: int = SAMPLE_ROWS,
 ) -> Lateness | None:  # None where nothing has landed, or the resource is a snapshot
     "Measure how late the newest landed rows were."
-    if resource.mode == "snapshot":
+    if resource.mode != "incremental":
         return None
     versions = _sampled_versions(lake, resource.name, rows)
     readings = [reading for ledger, _ in versions for reading in ledger.added] or list(lake.ledger(resource.name).added)

@@ -71,7 +71,7 @@ def partition_expression(resource: Resource) -> str:
 # %% ../../nbs/jobs/57_merge.ipynb #b9dfcdbe
 def by_reading(resource: Resource) -> bool:
     "Whether the later reading of a key counts: the source declares nothing that orders its revisions."
-    return resource.mode == "incremental" and not resource.version
+    return resource.mode != "snapshot" and not resource.version
 
 
 def latest_first(resource: Resource) -> str:

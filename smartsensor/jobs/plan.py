@@ -227,6 +227,9 @@ def due_windows(
         everything = Window(EPOCH, until)
         return [Due(resource.name, everything, client.count(resource, everything))]
     ledger = lake.ledger(resource.name)
+    if resource.mode == "feed":  # one window: its place is the last run's, whatever the time
+        begin = min([ledger.edge or start, *(gap.start for gap in ledger.gaps())])
+        return [Due(resource.name, Window(begin, until), None)] if begin < until else []
     windows, _ = clip(plan_windows(ledger, until, start, resource.lookback, resource.step), earliest)
     whys = ["gap" if ledger.edge and window.end <= ledger.edge else "new" for window in windows]
     planned = [

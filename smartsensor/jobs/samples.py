@@ -243,7 +243,7 @@ def _arrays_length(value: Mapping[str, Any]) -> int:  # 0: these are no arrays s
     )
     return lengths.pop() if len(arrays) > 1 and len(lengths) == 1 and plain and timed else 0
 
-# %% ../../nbs/jobs/45_samples.ipynb #dc310988
+# %% ../../nbs/jobs/45_samples.ipynb #5162d881
 @dataclass(frozen=True)
 class Rows:
     """The rows of a reply."""
@@ -257,6 +257,11 @@ class Rows:
         return sum(not isinstance(step, Unpivot) for step in self.steps) - 1
 
     @property
+    def where(self) -> str:
+        "The way to the rows, in words: Items[] > Items[]."
+        return " > ".join(_way(step) for step in self.steps)
+
+    @property
     def columns(self) -> tuple["Column", ...]:
         "What the rows have."
         return infer_columns(self.found, self.parents)
@@ -267,6 +272,12 @@ class Rows:
         first = self.steps[0]
         plain = len(self.steps) == 1 and isinstance(first, Each) and (first.path == "@" or first.path.isidentifier())
         return self.steps if not plain or not isinstance(first, Each) else "" if first.path == "@" else first.path
+
+
+def _way(step: Step) -> str:
+    path = getattr(step, "path", "").replace("@", "the reply")
+    ends = {Each: "[]", Members: ", each member", Columns: ", arrays side by side", Unpivot: "a row for each value"}
+    return path + ends.get(type(step), "")
 
 
 def apply_steps(steps: Sequence[Step], document: Any) -> tuple[dict[str, Any], ...]:  # ContractError

@@ -20,8 +20,8 @@ from pyiceberg.table.update import AddSnapshotUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 from .data_files import data_files
 from .store import Conflict, NotFound, sync_path
-from .catalogs import catalog_errors, table_errors
-from .tables import Version, current, files, versions
+from .catalogs import CATALOG, catalog_errors, table_errors
+from .tables import Version, current, files, state_of, versions
 
 # %% ../../nbs/lake/29a_commits.ipynb #0af8d8ed
 class _Replace(_OverwriteFiles):
@@ -73,7 +73,8 @@ class _Replace(_OverwriteFiles):
 # %% ../../nbs/lake/29a_commits.ipynb #37d4337e
 def next_version(table: Table) -> int:
     "The number of the next version: a rollback does not give a number away twice."
-    return max((version.number for version in (*versions(table), current(table))), default=0) + 1
+    numbers = [int(state_of(one).get(f"{CATALOG}.version", 0)) for one in table.metadata.snapshots]
+    return max([*numbers, current(table).number]) + 1
 
 
 def commit(
@@ -107,7 +108,12 @@ def commit(
             landed = any(one.attempt == version.attempt for one in versions(table.refresh()))
         if not landed:
             raise
-    return current(table.refresh())  # also when the commit landed and only the catalog's answer was lost
+    else:
+        if planned.metadata_location == table.metadata_location:  # it landed, and the catalog said it had not
+            table.refresh()
+        else:
+            table.metadata, table.metadata_location = planned.metadata, planned.metadata_location
+    return current(table)
 
 # %% ../../nbs/lake/29a_commits.ipynb #7ab87942
 def _stage_snapshot(
@@ -195,14 +201,17 @@ def expirable(
 
 def expire(table: Table, ids: set[int]) -> list[int]:  # numbers of the versions that can't be read any more
     "Forget snapshots; their files stay until the vacuum. Does nothing when another run commits at the same time: its own expiry follows."
+    if not ids:
+        return []
     numbers = [version.number for version in versions(table) if version.snapshot in ids]
-    if ids:
-        try:
-            with catalog_errors(".".join(table.name())):
-                table.maintenance.expire_snapshots().by_ids(sorted(ids)).commit()
-        except CommitFailedException:
-            return []
-    return numbers if ids else []
+    change = table.maintenance.expire_snapshots()
+    change._snapshot_ids_to_expire |= ids  # `by_ids` copies all of the metadata twice for each
+    try:
+        with catalog_errors(".".join(table.name())):
+            change.commit()
+    except CommitFailedException:
+        return []
+    return numbers
 
 
 def referenced(table: Table, without: Collection[int] = ()) -> set[str]:  # addresses as engines open them

@@ -64,6 +64,11 @@ class Manifest:
     drift: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; () for a whole window
     outside: int = 0  # rows that came and lie outside of the window: they are kept apart, and do not count
+    place: str | None = None  # where a feed stands after it
+
+    def __repr__(self) -> str:
+        declared = "not declared" if self.declared is None else f"{self.declared:,} declared"
+        return f"Manifest({self.resource} {self.window} of {self.run}: {self.received:,} received, {declared})"[:200]
 
     @property
     def key(self) -> str:
@@ -84,7 +89,7 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         "Plain JSON values."
         values = {"schema": SCHEMA, **asdict(self), "window": list(self.window.bounds)}
-        return {name: value for name, value in values.items() if name not in ("where", "outside") or value}
+        return {name: value for name, value in values.items() if name not in ("where", "outside", "place") or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":

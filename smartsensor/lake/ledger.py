@@ -85,6 +85,10 @@ class Ledger:
     added: tuple[Evidence, ...] = ()  # evidence that this version added
     accepted: tuple[Window, ...] = ()  # that this version covers although their counts differ: a person accepted them
 
+    def __repr__(self) -> str:
+        watermark = rfc3339(self.watermark) if self.watermark else "none"
+        return f"Ledger({self.resource}: version {self.version}, watermark {watermark}, {len(self.gaps())} gaps)"[:200]
+
     def advance(
         self,
         run: str,

@@ -59,6 +59,10 @@ class Verdict:
     judged_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)  # UTC
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        met = f"{self.passed} of {len(self.findings)} expectations met"
+        return f"Verdict({self.resource} {self.zone}: {self.status}, {self.rows:,} rows, {met})"[:200]
+
     @property
     def held(self) -> bool:
         "A critical expectation failed: nothing of this may be published."

@@ -42,7 +42,7 @@ def card(
     left = Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>')
     html = Markup("<b>{}</b><table>{}</table>").format(title, _joined(left.format(*fact) for fact in facts.items()))
     if rows:
-        header = _joined(Markup("<th>{}</th>").format(name) for name in rows[0])
+        header = _joined(Markup('<th style="text-align:left">{}</th>').format(name) for name in rows[0])
         body = _joined(Markup("<tr>{}</tr>").format(_cells(row.values())) for row in rows[:most])
         html += Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(header, body)
     count = len(rows) if total is None else total
@@ -129,7 +129,7 @@ def draft_card(draft: Draft) -> str:
         rows,
         most=COLUMNS,
     )
-    return html + str(Markup("<pre>{}</pre>").format(draft.code()))
+    return html + str(Markup('<pre style="font-family:monospace">{}</pre>').format(draft.code()))
 
 
 def page_card(page: Page) -> str:

@@ -296,14 +296,15 @@ def _plot_series(frame: Any, at: str, numbers: Sequence[str], categories: Sequen
     for axes, (name, rows, number) in zip(grid, panels, strict=True):
         series = [(None, rows)] if line is None else sorted(rows.groupby(line), key=lambda pair: -len(pair[1]))
         for value, points in series[:_SERIES]:
-            style = {"marker": "o", "markersize": 2.5} if len(points) < 80 else {}
+            style: dict[str, Any] = {"color": BLUE} if line is None else {}
+            style |= {"marker": "o", "markersize": 2.5} if len(points) < 80 else {}
             axes.plot(points[at], points[number], lw=1, label=None if value is None else str(value)[-24:], **style)
         more = f", {len(series) - _SERIES} more are not shown" if len(series) > _SERIES else ""
         axes.set_title(f"{name} · {len(rows):,} rows{more}", loc="left", fontsize=9)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
-        if axes is not grid[-1]:
-            axes.set_xticklabels([])
+        axes.sharex(grid[0])
+        axes.tick_params(labelbottom=axes is grid[-1])
     if line is not None:
         grid[0].legend(title=line, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=7, title_fontsize=8)
     figure.suptitle(

@@ -11,18 +11,24 @@ import shutil
 import subprocess
 import sys
 import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from jupyter_core.paths import jupyter_data_dir
 
-from ..config import ConfigError, as_env
-from ..source.sources import current_source
+from ..config import PREFIX, ConfigError, as_env
+from ..source.http import Client, Query
+from ..source.sources import Source, current_source
 from ..jobs.sign_in_tokens import open_client
 from ..lake.lake import Lake
 from ..lake.store import NotFound
-from ..jobs.discover import discover as describe_endpoint
+from ..jobs.discover import discover as describe_endpoint, draft_at, draft_text, query_below
+from ..jobs.draft_code import write_source
+from .explore import explored, sign_in_of
 from .pipeline import refresh
 from .kernel import install_kernel, kernel_path
 from .terminal import print_error, print_line
@@ -38,12 +44,65 @@ def discover(
     ] = None,
     simulate: SimulateOption = False,
     draft: Annotated[bool, typer.Option("--draft", help="Draft a declaration also of what is declared.")] = False,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            help="Sign-in of an API that no setting names: bearer, basic, api-key, api-key=NAME, query=NAME, oauth=PATH; the secret is SMARTSENSOR_CLIENT_SECRET."
+        ),
+    ] = None,
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value' of each request to such an API.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the drafts as a source: a new .ipynb or .py.")] = None,
+    suites: Annotated[
+        Path | None, typer.Option(help="Write first suites of the drafts to this folder: expectations.")
+    ] = None,
 ) -> None:
     """Read a few rows of an endpoint: columns, types, drift against the declaration, or a draft of one."""
+    if out and out.suffix not in (".ipynb", ".py"):
+        raise typer.BadParameter(f"{out}: a source is an .ipynb or a .py", param_hint="--out")
+    addresses = [text for text in path or () if "://" in text]
+    if (
+        addresses
+        and (auth or header or not any(os.environ.get(f"{PREFIX}{name}") for name in ("API_URL", "SOURCE")))
+        and not simulate
+    ):
+        api = explored(addresses, auth, header or ())
+        source = Source(f"{urlsplit(addresses[0]).hostname}", (), api.client.settings.base_url, sign_in_of(auth))
+        _print_drafts(api.client, [api.query(address) for address in path or ()], source, out, suites)
+        return
+    if auth or header:
+        raise ConfigError(
+            "--auth and --header are for an address: name https://…; the API of the settings has a sign-in of its own"
+        )
     with command_settings(simulate=simulate) as settings:
-        client = open_client(settings, Lake(settings.lake))
-        for endpoint in path or [resource.path for resource in current_source().collections]:
+        source, client = current_source(), open_client(settings, Lake(settings.lake))
+        endpoints = path or [resource.path for resource in source.collections]
+        if out or suites:
+            source = replace(source, base_url=client.settings.base_url)
+            _print_drafts(
+                client, [query_below(source.base_url, endpoint) for endpoint in endpoints], source, out, suites
+            )
+            return
+        for endpoint in endpoints:
             print_line(describe_endpoint(client, endpoint, draft))
+
+
+def _print_drafts(
+    client: Client, queries: Sequence[Query], source: Source, out: Path | None, suites: Path | None
+) -> None:
+    "Print a draft of each, and write them all as a source."
+    drafts = []
+    for query in queries:
+        drafts.append(draft_at(client, query))
+        print_line(draft_text(query.path, drafts[-1]))
+    for draft in drafts if suites else []:
+        print_line("# written: " + ", ".join(map(str, draft.write_suites(suites or ""))))
+    if out:
+        written = write_source(
+            out, source.name, source.base_url, source.sign_in, [(one.resource, one.open) for one in drafts]
+        )
+        print_line(
+            f"\n# written: {written}; SMARTSENSOR_SOURCE={written} makes runs read it, after you have looked at what is open"
+        )
 
 # %% ../../nbs/run/95_workbench.ipynb #cc13c09e
 @workbench_commands.command()

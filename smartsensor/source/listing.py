@@ -41,6 +41,12 @@ class Page:
     seconds: float  # from the first attempt to the last byte
     attempts: int  # 1 when the first one worked
     request_id: str | None  # the server's, for a person who asks there
+    place: str | None = None  # where a feed stands after this page
+
+    def __repr__(self) -> str:
+        last = "more follow" if self.next_cursor is not None else "the last"
+        drift = f", drift: {len(self.drift)}" if self.drift else ""
+        return f"Page({self.number}: {self.rows:,} rows, {self.bytes:,} bytes, {last}{drift})"
 
     @property
     def rows(self) -> int:
@@ -87,7 +93,7 @@ def walk(
         batch = decoded.batch.slice(0, 0) if paging.is_cut(received, window) else decoded.batch
         yield Page(
             number, cursor, next_cursor, batch, decoded.envelope.get(as_of), decoded.drift,
-            len(reply.body), reply.seconds, reply.attempts, reply.request_id,
+            len(reply.body), reply.seconds, reply.attempts, reply.request_id, paging.place(received, cursor),
         )  # fmt: skip
         if next_cursor is None:
             return

@@ -82,6 +82,10 @@ class Paging:
         "Whether the page is to be asked for again in smaller parts, and its rows dropped."
         return False
 
+    def place(self, page: Received, cursor: str | None) -> str | None:
+        "Where a feed stands after this page: the next run goes on from there. None: this style has no such place."
+        return None
+
 # %% ../../nbs/source/08_paging.ipynb #541b6439
 End = Literal["null", "absent", "empty"]  # "empty": an empty text
 
@@ -137,6 +141,11 @@ class CursorPaging(Paging):
         "The cursor of the body."
         continued = _ended(page, self.next_cursor, self.ends_on)
         return None if self.has_more in page.envelope and not _flag(page, self.has_more or "") else continued
+
+    def place(self, page: Received, cursor: str | None) -> str | None:
+        "The newest cursor: a change feed sends one with its last page, too."
+        value = page.envelope.get(self.next_cursor)
+        return cursor if value in (None, "", False) else str(value)
 
 # %% ../../nbs/source/08_paging.ipynb #4f6c47c7
 @dataclass(frozen=True)
@@ -288,6 +297,12 @@ class KeysetPaging(Paging):
             return None
         if page.rows == 0:
             raise ContractError(f'"{self.has_more}" says that rows follow, and the page has none to go on from')
+        return self.place(page, cursor)
+
+    def place(self, page: Received, cursor: str | None) -> str | None:
+        "The key of the last row: ids that grow are a place to go on from."
+        if page.rows == 0:
+            return cursor
         last = page.last(self.column)
         if last is None:
             raise ContractError(f"the last row has no {self.column}, so the next page can't be asked for")

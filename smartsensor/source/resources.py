@@ -23,7 +23,7 @@ from .decode import EXTRA, Decoded, decode, decode_shaped
 from .filters import Count, TimeFilter
 from .http import Query, Reply
 from .listing import Page, walk, walk_parents
-from .paging import CursorPaging, KeysetPaging, PageRequest, Paging
+from .paging import CursorPaging, KeysetPaging, PageRequest, Paging, Received
 from .shapes import Each, Sent, Shape, Step, apply_transform
 from ..windows import Window
 
@@ -110,7 +110,7 @@ class Resource(Reading):
     path: str  # below the base URL; may have `{column}` of a parent
     key: tuple[str, ...]  # the primary key; never null
     schema: pa.Schema  # declared columns; nullable=False where the API promises a value
-    mode: Literal["incremental", "snapshot"]
+    mode: Literal["incremental", "snapshot", "feed"]  # see above
     incremental_field: str | None = None  # timestamp that windows are cut on; None for snapshots
     event_field: str | None = None  # timestamp that qualified is partitioned by, in UTC; None: not partitioned
     version: tuple[str, ...] = ("updated_at",)  # orders the revisions of a key, most significant first
@@ -128,6 +128,10 @@ class Resource(Reading):
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
+
+    def __repr__(self) -> str:
+        columns = f"{len(self.schema)} columns, {self.mode}, {type(self.paging).__name__}"
+        return f"Resource({self.name}: {self.path}, key {', '.join(self.key)}; {columns})"[:200]
 
     @property
     def raw_schema(self) -> pa.Schema:
@@ -164,7 +168,7 @@ class Resource(Reading):
 def listing_query(resource: Resource, window: Window, parent: str | None = None) -> Query:
     "What a listing asks for, without its page; a snapshot has no time filter."
     filled = {resource.parents.column: parent} if resource.parents and parent is not None else {}
-    bounds = {} if resource.mode == "snapshot" else resource.filter.params(window)
+    bounds = resource.filter.params(window) if resource.mode == "incremental" else {}
     where = {name: value for name, value in resource.where if not resource.parents or name != resource.parents.column}
     params = {name: value.format(**filled) if filled else value for name, value in resource.params}
     path = resource.path.format(**{name: quote(value or "", safe="") for name, value in filled.items()}) if filled else resource.path  # fmt: skip
@@ -237,7 +241,11 @@ def _refuse_contradictions(resource: "Resource") -> None:
     if (resource.mode == "incremental") != (resource.incremental_field is not None):
         raise ValueError(f"resource {resource.name}: an incremental resource, and no other, has an incremental_field")
     _refuse_unknown_columns(resource)
-    if resource.export is not None and (resource.mode == "snapshot" or resource.export < 0):
+    if resource.mode == "feed" and (resource.paging.place(Received(0), "x") is None or resource.parents):
+        raise ValueError(
+            f"resource {resource.name}: a feed goes on from a cursor or from a key: declare CursorPaging or KeysetPaging, and no parents"
+        )
+    if resource.export is not None and (resource.mode != "incremental" or resource.export < 0):
         raise ValueError(
             f"resource {resource.name}: only windows of an incremental resource can be exported, from 0 rows up"
         )

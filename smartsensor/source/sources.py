@@ -39,6 +39,13 @@ class Source:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"source {self.name}: declared twice: {', '.join(twice)}")
 
+    def __repr__(self) -> str:
+        return (
+            f"Source({self.name}: {len(self.collections)} resources, {type(self.sign_in).__name__}, {self.base_url})"[
+                :200
+            ]
+        )
+
     @property
     def resources(self) -> Mapping[str, Resource]:
         "The resources by name."

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from smartsensor.config import ConfigError
-from smartsensor.run import init as init_room
 from smartsensor.run.cli import run_command
 from smartsensor.run.init import write_project
 from smartsensor.run.options import project_variables
@@ -119,8 +118,8 @@ def test_a_fresh_clone_is_taken(tmp_path: Path) -> None:
     assert tmp_path / ".github" / "workflows" / "ci.yml" in written
 
 
-def test_a_python_that_lacks_something_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(init_room, "NEEDED", ("duckdb", "no_such_module"))
+def test_a_python_that_is_no_environment_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
     monkeypatch.setenv("SMARTSENSOR_WHEEL", "/wheels/smartsensor-0.1.0-py3-none-any.whl")
     assert run_command(["init", str(tmp_path / "demo")]) == 0
     assert not (tmp_path / "demo" / ".venv").exists()

@@ -56,13 +56,10 @@ def rows_of(path: str, query: dict[str, str]) -> list[dict[str, Any]] | None:
     return None
 
 
-TOKEN = {"access_token": KEY, "token_type": "Bearer", "expires_in": 3600}
-
-
 def answer(path: str, query: dict[str, str], key: str | None) -> tuple[int, dict[str, Any]]:
     "Status and body."
-    if key != f"Bearer {KEY}":
-        return 401, {"message": "the token is not known here"}
+    if key != KEY:
+        return 401, {"message": "the header X-API-Key holds no key that is known here"}
     rows = rows_of(path, query)
     if rows is None:
         return 404, {"message": f"there is no {path}"}
@@ -77,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        self.send(*answer(url.path, query, self.headers.get("Authorization")))
+        self.send(*answer(url.path, query, self.headers.get("X-API-Key")))
 
     def send(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -86,10 +83,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send(200, TOKEN)
 
     def log_message(self, format: str, *args: Any) -> None:
         "Nothing: the command's own output is what counts."
@@ -102,7 +95,6 @@ def serve() -> Iterator[dict[str, str]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {
             "SMARTSENSOR_API_URL": f"http://127.0.0.1:{server.server_port}/v1",
-            "SMARTSENSOR_CLIENT_ID": "demo",
             "SMARTSENSOR_CLIENT_SECRET": KEY,
         }
         server.shutdown()
