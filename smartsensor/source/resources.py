@@ -160,9 +160,10 @@ class Resource(Reading):
 
     def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None:
         "How many rows the source declares for a window; None where it declares nothing, or counts rows outside of it."
-        if self.count is None or self.parents or (self.mode == "incremental" and self.filter.sends_more):
-            return None
-        return self.count.read(ask, listing_query(self, window))
+        counts_more = self.mode == "incremental" and self.filter.sends_more
+        return (
+            None if not self.count or self.parents or counts_more else self.count.read(ask, listing_query(self, window))
+        )
 
 # %% ../../nbs/source/13_resources.ipynb #ea746300
 def listing_query(resource: Resource, window: Window, parent: str | None = None) -> Query:
