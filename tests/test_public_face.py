@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import smartsensor
@@ -43,7 +44,7 @@ def test_what_the_type_checker_sees_is_what_a_notebook_gets() -> None:
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(AttributeError, match=r"no Pager; it has load_settings, connect"):
+    with pytest.raises(AttributeError, match=r"no Pager; it has explore, load_settings, connect"):
         smartsensor.Pager  # noqa: B018
 
 
@@ -82,3 +83,35 @@ def test_a_card_shows_what_the_api_sent_as_text() -> None:
     assert "<script>" not in html
     assert "<img" not in html
     assert f"{ROWS} of {ROWS + 1} rows" in html
+
+
+def test_the_words_of_a_declaration_are_in_one_place_and_say_what_they_are() -> None:
+    from smartsensor import declare
+
+    for name in declare.__all__:
+        value = getattr(declare, name)
+        assert not callable(value) or (value.__doc__ or "").strip()
+    assert not set(declare.__all__) & set(smartsensor.__all__) - {"Resource", "Source"}
+
+
+def test_what_a_cell_ends_with_is_short_as_text() -> None:
+    from smartsensor.lake.ledger import Ledger
+    from smartsensor.source.listing import Page
+
+    window = smartsensor.Window(
+        smartsensor.instant("2026-11-20T08:00:00Z"), smartsensor.instant("2026-11-20T09:00:00Z")
+    )
+    resource, source = smartsensor.RESOURCES["measurements"], smartsensor.load_source()
+    page = Page(1, None, None, _rows(resource), None, ("x" * 90,) * 90, 1, 0.0, 1, None)
+    evidence = smartsensor.Manifest(
+        "measurements", "20261125T000000Z-abcd", window, (), 7, 7, 7, None, None, 1, 1, None, ("x" * 90,) * 90
+    )
+    ledger = Ledger("measurements").advance("run", [evidence.evidence] * 40)
+    verdict = smartsensor.Verdict("measurements", "raw", 7, (), None, {"window": "x" * 400})
+    for shown in (window, resource, source, page, evidence, ledger, verdict):
+        assert len(repr(shown)) <= 200, repr(shown)
+        assert repr(shown).startswith(f"{type(shown).__name__}(")
+
+
+def _rows(resource: smartsensor.Resource) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"measurement_id": str(number)} for number in range(400)], resource.raw_schema)

@@ -72,9 +72,17 @@ def migrated(
 def _window(start: str, end: str) -> Window:
     return Window(instant(start), instant(end))
 
+
+class _InOneLine:
+    "A ledger as a cell shows it."
+
+    def __repr__(self: Any) -> str:
+        watermark = rfc3339(self.watermark) if self.watermark else "none"
+        return f"Ledger({self.resource}: version {self.version}, watermark {watermark}, {len(self.gaps())} gaps)"[:200]
+
 # %% ../../nbs/lake/23_ledger.ipynb #eb159e63
-@dataclass(frozen=True)
-class Ledger:
+@dataclass(frozen=True, repr=False)
+class Ledger(_InOneLine):
     """The closed windows of one resource, at one version."""
 
     resource: str
@@ -84,10 +92,6 @@ class Ledger:
     covered: tuple[Window, ...] = ()  # union of all reconciled windows, oldest first
     added: tuple[Evidence, ...] = ()  # evidence that this version added
     accepted: tuple[Window, ...] = ()  # that this version covers although their counts differ: a person accepted them
-
-    def __repr__(self) -> str:
-        watermark = rfc3339(self.watermark) if self.watermark else "none"
-        return f"Ledger({self.resource}: version {self.version}, watermark {watermark}, {len(self.gaps())} gaps)"[:200]
 
     def advance(
         self,

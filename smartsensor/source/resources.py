@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ class Parents:
         return sorted(str(value) for value in found if value is not None)
 
 # %% ../../nbs/source/13_resources.ipynb #9423f28a
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Reading:
     """How the API is asked for a collection, and how a reply is read."""
 
@@ -101,8 +101,12 @@ class Reading:
     transform: Callable[[pa.Table], pa.Table] | None = None  # from `received` to the declared columns
     as_of: str = "meta.as_of"  # dotted path of the server's time of a listing; may be absent
 
+    def __repr__(self: Any) -> str:
+        columns = f"{len(self.schema)} columns, {self.mode}, {type(self.paging).__name__}"
+        return f"Resource({self.name}: {self.path}, key {', '.join(self.key)}; {columns})"[:200]
+
 # %% ../../nbs/source/13_resources.ipynb #5b6dcba6
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Resource(Reading):
     """One collection of the API."""
 
@@ -128,10 +132,6 @@ class Resource(Reading):
 
     def __post_init__(self) -> None:
         _refuse_contradictions(self)
-
-    def __repr__(self) -> str:
-        columns = f"{len(self.schema)} columns, {self.mode}, {type(self.paging).__name__}"
-        return f"Resource({self.name}: {self.path}, key {', '.join(self.key)}; {columns})"[:200]
 
     @property
     def raw_schema(self) -> pa.Schema:

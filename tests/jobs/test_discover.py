@@ -87,7 +87,7 @@ def test_a_bare_list_is_drafted_and_said(api: Running) -> None:
         "was": ("timestamp[us, tz=UTC]", False), "share": ("double", True),
     }  # fmt: skip
     for said in (
-        "the reply is the list",
+        "rows: the reply[]",
         "null or absent in 1 of 3 rows",
         "null in all 3 rows",
         "tags is left out",

@@ -1,4 +1,4 @@
-"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/99_cli.ipynb."""
+"""Every command against every failure: the exit code, and one sentence that names what it is about. The table stands in nbs/run/110_cli.ipynb."""
 
 import errno
 import json
@@ -317,10 +317,10 @@ def test_the_table_of_the_docs_is_what_the_commands_do() -> None:
     for command in COMMANDS:
         codes = [str(code) if command in meets else "–" for _, meets, code, _ in FAILURES.values()]
         rows.append(f"| `{command}` | " + " | ".join(codes) + " |")
-    notebook = json.loads((ROOT / "nbs/run/99_cli.ipynb").read_text())
+    notebook = json.loads((ROOT / "nbs/run/110_cli.ipynb").read_text())
     text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     table = "\n".join(rows)
-    assert table in text, f"put this table into nbs/run/99_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
+    assert table in text, f"put this table into nbs/run/110_cli.ipynb, below 'Errors become exit codes':\n\n{table}"
 
 
 def test_a_disk_that_is_really_full_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

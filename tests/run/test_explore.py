@@ -191,9 +191,9 @@ def test_the_first_suites_judge_the_sample(looked: Looked, tmp_path: Path) -> No
     with pytest.raises(FileExistsError):
         looked.draft.write_suites(tmp_path)
     read_suite(files[0])
-    gate = Gate(tmp_path)
+    gate = Gate(tmp_path, "20261125T000000Z-test")
     for zone in ("raw", "qualified"):
-        verdict = gate.judge(resource.name, zone, sample.to_pandas(), {"expected_rows": sample.num_rows})
+        verdict = gate.judge(sample, resource.name, zone, {"expected_rows": sample.num_rows})
         wrong = [finding.name for finding in verdict.findings if not finding.success]
         assert wrong in ([], ["no-unknown-fields"]), wrong
         assert not verdict.held
