@@ -85,7 +85,10 @@ def walk(
                 f"the listing goes in a circle: page {number} has the cursor and the rows of page {seen[cursor][0]} (cursor {cursor!r:.80})"
             )
         if decoded.batch.num_rows and fingerprint == previous and isinstance(paging, OffsetPaging | PageNumberPaging):
-            raise ContractError(f"page {number} has the rows of page {number - 1}: the API does not know {paging}")
+            place = paging.offset_param if isinstance(paging, OffsetPaging) else paging.page_param
+            raise ContractError(
+                f"page {number} has the rows of page {number - 1}: the API takes the place under another name than {place!r}"
+            )
         seen[cursor], previous = (number, fingerprint), fingerprint
         batch = decoded.batch.slice(0, 0) if paging.is_cut(received, window) else decoded.batch
         yield Page(

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .decode import EXTRA, Decoded, decode, decode_shaped
 from .filters import Count, TimeFilter
@@ -161,9 +160,10 @@ class Resource(Reading):
 
     def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None:
         "How many rows the source declares for a window; None where it declares nothing, or counts rows outside of it."
-        if self.count is None or self.parents or (self.mode == "incremental" and self.filter.sends_more):
-            return None
-        return self.count.read(ask, listing_query(self, window))
+        counts_more = self.mode == "incremental" and self.filter.sends_more
+        return (
+            None if not self.count or self.parents or counts_more else self.count.read(ask, listing_query(self, window))
+        )
 
 # %% ../../nbs/source/13_resources.ipynb #ea746300
 def listing_query(resource: Resource, window: Window, parent: str | None = None) -> Query:
@@ -192,27 +192,13 @@ def walk_resource(
 def _walk_one(
     resource: Resource, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None, parent: str | None
 ) -> Iterator[Page]:  # fmt: skip
-    asked = [window]  # the part of the newest request
-
     def ask_page(page: PageRequest) -> Reply:
-        asked[0] = page.window or window
-        query = listing_query(resource, asked[0], parent)
+        query = listing_query(resource, page.window or window, parent)
         return ask(replace(query, params={**query.params, **page.params}, headers=page.headers, url=page.url))
 
     paths = {**resource.paging.paths, resource.as_of: pa.string()}
     read = partial(read_rows, resource, paths=paths, parent=parent)
-    for page in walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of):
-        yield replace(page, batch=_within(resource, page.batch, asked[0]))
-
-
-def _within(resource: Resource, batch: pa.RecordBatch, window: Window) -> pa.RecordBatch:
-    "The rows of a window, where the API sends more than it was asked for; a row without an instant stays."
-    if resource.incremental_field is None or not resource.filter.sends_more:
-        return batch
-    at = batch.column(resource.incremental_field)
-    start, end = (pa.scalar(bound, at.type) for bound in (window.start, window.end))
-    inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
-    return batch.filter(pc.fill_null(inside, pa.scalar(True)))
+    return walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of)
 
 # %% ../../nbs/source/13_resources.ipynb #893d161d
 def read_rows(

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from smartsensor.jobs.extract import extract
+from smartsensor.source.http import Client
 
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import landing as landing_room
+from smartsensor.jobs.extract import extract
 from smartsensor.jobs.extraction import close
 from smartsensor.lake.lake import Lake
 from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
-from smartsensor.source.http import Client
 from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 

@@ -12,9 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from smartsensor.jobs.extract import ExtractionContext, Stopped, extract
+from smartsensor.source.http import Client
 
 from smartsensor.config import ApiSettings
+from smartsensor.jobs.extract import ExtractionContext, Stopped, extract
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.landing import load_progress
 from smartsensor.jobs.plan import Due
@@ -22,7 +23,6 @@ from smartsensor.lake.lake import Lake
 from smartsensor.run.exit_codes import code_of
 from smartsensor.source.errors import TransportFault
 from smartsensor.source.filters import CountEndpoint
-from smartsensor.source.http import Client
 from smartsensor.source.resources import INSTANT, REAL, TEXT, Resource, columns
 from smartsensor.source.sign_in import NoSignIn
 from smartsensor.windows import Window, instant, rfc3339

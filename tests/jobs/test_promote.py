@@ -367,11 +367,14 @@ OURS = [
     "_stood",
     "_n",
     "_metadata",
+    "_bucket",
+    "_reading",
+    "_replayed_by",
 ]
 NAMES = st.one_of(
     st.sampled_from(WORDS + QUOTES),
     st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=8),
-)
+).filter(lambda name: name.casefold() not in OURS)  # Hypothesis tries texts that it finds in the code
 
 
 def named(names: Sequence[str], mode: Any = "incremental") -> Resource:
