@@ -81,7 +81,7 @@ def rooms(root: Path = ROOT) -> list[Room]:
         trees = [ast.parse(cell) for cell in cells]
         kept = [cell.partition("\n")[2] for cell, tree in zip(cells, trees, strict=True) if not only_imports(tree)]
         asked = frozenset(pair for tree in trees for pair in imported(tree, names) if pair[0] != name)
-        made.append(Room(name, int(notebook.name[:2]), notebook, tuple(kept), asked))
+        made.append(Room(name, int(notebook.name.partition("_")[0]), notebook, tuple(kept), asked))
     return made
 
 
@@ -167,7 +167,7 @@ def drawn(house: Sequence[Room]) -> str:
     lines = []
     for floor in (*FLOORS, BESIDE):
         here = [
-            f"{room.number:02d} {room.name.rpartition('.')[2]} {room.lines}" for room in house if room.floor == floor
+            f"{room.number:03d} {room.name.rpartition('.')[2]} {room.lines}" for room in house if room.floor == floor
         ]
         title, width = (floor or "ground") + ("/" if floor else ""), 100
         row = ""

@@ -1,4 +1,4 @@
-"""Windows and the ledger under any order of events; the teaching cases stand in nbs/01_windows.ipynb."""
+"""Windows and the ledger under any order of events; the teaching cases stand in nbs/001_windows.ipynb."""
 
 import itertools
 import random

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from smartsensor.source.http import Client
 
 from smartsensor.config import ApiSettings, Secret
 from smartsensor.jobs import landing as landing_room
@@ -17,6 +16,7 @@ from smartsensor.simulator.fleet import Fleet
 from smartsensor.simulator.server import serve
 from smartsensor.simulator.state import Limits
 from smartsensor.simulator.world import World
+from smartsensor.source.http import Client
 from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 

@@ -1,4 +1,4 @@
-"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/57_extract.ipynb."""
+"""Extraction under kills and a source that misbehaves; the teaching cases stand in nbs/jobs/057_extract.ipynb."""
 
 import hashlib
 import os

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from smartsensor.source.http import Client
 
 from smartsensor.config import ApiSettings
 from smartsensor.jobs.extract import ExtractionContext, Stopped, extract
@@ -23,6 +22,7 @@ from smartsensor.lake.lake import Lake
 from smartsensor.run.exit_codes import code_of
 from smartsensor.source.errors import TransportFault
 from smartsensor.source.filters import CountEndpoint
+from smartsensor.source.http import Client
 from smartsensor.source.resources import INSTANT, REAL, TEXT, Resource, columns
 from smartsensor.source.sign_in import NoSignIn
 from smartsensor.windows import Window, instant, rfc3339

@@ -1,4 +1,4 @@
-"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/07_cassette.ipynb and nbs/jobs/63_replay.ipynb."""
+"""Recorded runs, replayed without a server; the teaching cases stand in nbs/source/007_cassette.ipynb and nbs/jobs/063_replay.ipynb."""
 
 import contextlib
 import io

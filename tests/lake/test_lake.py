@@ -1,4 +1,4 @@
-"""The lake under kills, races and bad disks; the teaching cases stand in nbs/lake/25_lake.ipynb."""
+"""The lake under kills, races and bad disks; the teaching cases stand in nbs/lake/025_lake.ipynb."""
 
 import json
 import multiprocessing

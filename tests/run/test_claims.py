@@ -1,4 +1,4 @@
-"""One run at a time on a lake; the teaching cases stand in nbs/run/92_claims.ipynb."""
+"""One run at a time on a lake; the teaching cases stand in nbs/run/092_claims.ipynb."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What may be resumed, and by whom: the cases of the table in nbs/run/93_pipeline.ipynb, with the real commands."""
+"""What may be resumed, and by whom: the cases of the table in nbs/run/093_pipeline.ipynb, with the real commands."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/10_decode.ipynb."""
+"""Pages that drift, lie or break off; the teaching cases stand in nbs/source/010_decode.ipynb."""
 
 import json
 import math

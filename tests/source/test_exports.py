@@ -1,4 +1,4 @@
-"""Exports under faults and kills; the states are drawn in nbs/source/16_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
+"""Exports under faults and kills; the states are drawn in nbs/source/016_export_jobs.ipynb, the long forms in tests/kills/exports.py."""
 
 import hashlib
 import json

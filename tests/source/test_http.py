@@ -1,4 +1,4 @@
-"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/source/06_http.ipynb."""
+"""The transport against a server that misbehaves on purpose; the teaching cases stand in nbs/source/006_http.ipynb."""
 
 import contextlib
 import json

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import requests
 from requests.adapters import BaseAdapter
-from smartsensor.source.http import Client
 
 from smartsensor.config import ApiSettings
 from smartsensor.source.errors import Forbidden, RateLimited
+from smartsensor.source.http import Client
 from smartsensor.source.sign_in import NoSignIn
 
 

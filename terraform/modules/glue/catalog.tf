@@ -1,7 +1,7 @@
 # Raw as external tables: partitions are projected from dates, no crawler, and a new day is there at once. Qualified and
 # quarantine are Iceberg tables beside them: the promote job makes them in this database by its first commit, columns and all.
 locals {
-  own_tables = "${path.module}/tables.json" # made from nbs/source/13_resources.ipynb by tests/rehearse/catalog.py
+  own_tables = "${path.module}/tables.json" # made from nbs/source/013_resources.ipynb by tests/rehearse/catalog.py
   raw_tables = var.project.raw_tables != null ? var.project.raw_tables : var.project.source == "" ? local.own_tables : null
   tables     = local.raw_tables == null ? {} : jsondecode(file(local.raw_tables))
 }
