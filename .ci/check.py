@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 PYTHON = str(BIN / "python")
-STEP_LIMIT_S = 1500
+STEP_LIMIT_S = 2700
 TAIL_LINES = 80
 
 
