@@ -115,7 +115,8 @@ def _land_pages(
     context: ExtractionContext,
 ) -> Progress:  # fmt: skip
     "Read a listing from the saved progress to its end; its files are durable when this returns."
-    progress, outside = saved_progress, OutsideRows(lake, resource, run, window)
+    progress = saved_progress
+    outside = OutsideRows(lake, resource, run, window, saved_progress.outside, saved_progress.cut)
     received = saved_progress.counts.rows + saved_progress.outside
     with open_window(lake, resource, window, run, saved_progress, context.part_suffix) as writer:
 
@@ -132,7 +133,7 @@ def _land_pages(
                 rows, others = split_by_window(page.batch, resource, window)
                 writer.add(rows)
                 outside.add(others)
-                progress = _add_page(progress, page, saved_progress.outside + outside.rows)
+                progress = _add_page(progress, page, outside)
                 context.on_rows(resource.name, rows.num_rows)
                 received += page.rows
                 if _is_checkpoint(progress.pages):
@@ -150,10 +151,11 @@ def _land_pages(
         return _seal(writer, progress)
 
 # %% ../../nbs/jobs/057_extract.ipynb #7f4cfdf2
-def _add_page(progress: Progress, page: Page, outside: int) -> Progress:
+def _add_page(progress: Progress, page: Page, outside: OutsideRows) -> Progress:
     return replace(
         progress,
-        outside=outside,
+        outside=outside.rows,
+        cut=outside.cut,
         place=page.place or progress.place,
         cursor=page.next_cursor,
         pages=progress.pages + 1,
@@ -269,7 +271,7 @@ def _land_download(
             raise
     parts, files = tuple(writer.files.parts), len(downloaded.files)
     outside.save()
-    return Progress(None, parts, counts, files, 0, job.as_of, tuple(sorted(drift)), outside=outside.rows)
+    return Progress(None, parts, counts, files, 0, job.as_of, tuple(sorted(drift)), outside=outside.rows, cut=outside.cut)
 
 
 def _refuse_disorder(counts: WindowCounts, sort: bool) -> None:
@@ -368,7 +370,7 @@ def _land_and_count(
     first, last = (None if at is None else _rfc3339(at) for at in (progress.counts.first, progress.counts.last))
     return Manifest(
         resource.name, run, window, progress.parts, progress.counts.rows, declared, _count_distinct(lake, resource, progress),
-        first, last, requests, progress.pages, progress.as_of, _with_outside(progress), resource.where, progress.outside, progress.place if resource.mode == "feed" else None,
+        first, last, requests, progress.pages, progress.as_of, _with_outside(progress), resource.where, progress.outside, progress.place if resource.mode == "feed" else None, progress.cut,
     )  # fmt: skip
 
 

@@ -101,9 +101,19 @@ def extract_all(
         failure.add_note(f"{len(landed)} of {len(due)} windows have landed and stay; run again to go on from there")
         raise failure
     landed.sort(key=lambda manifest: (list(resources).index(manifest.resource), manifest.window))
+    notes += _cut_notes(landed)
     return Extraction(run, tuple(landed), time.monotonic() - began, tuple(notes))
 
 # %% ../../nbs/jobs/061_extraction.ipynb #55be65e9
+def _cut_notes(landed: Sequence[Manifest]) -> list[str]:
+    "A sentence for each resource of which rows were cut off, as its declaration says."
+    names = dict.fromkeys(manifest.resource for manifest in landed if manifest.cut)
+    return [
+        f"{name}: {sum(one.cut for one in landed if one.resource == name):,} rows outside of their windows were cut off, as its filter sends them"
+        for name in names
+    ]
+
+
 def _until_deadline(
     on_rows: Callable[[str, int], None],
     deadline_s: float,  # from now; 0: none

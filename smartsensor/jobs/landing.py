@@ -158,12 +158,15 @@ class OutsideRows:
     resource: Resource
     run: str
     window: Window
-    rows: int = 0  # all of them
+    rows: int = 0  # all of them, that nobody asked for
+    cut: int = 0  # rows that the declaration expects there: they are cut off
     kept: list[pa.RecordBatch] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch) -> None:
         "Count rows, and keep what there is room for."
-        if batch.num_rows and not self.resource.filter.sends_more:
+        if self.resource.filter.sends_more:
+            self.cut += batch.num_rows
+        elif batch.num_rows:
             self.kept.append(batch.slice(0, max(OUTSIDE_ROWS - self.rows, 0)))
             self.rows += batch.num_rows
 
@@ -272,6 +275,7 @@ class Progress:
     cassette_pieces: int = 0  # 0 where nothing is recorded
     outside: int = 0  # rows that came and lie outside of the window
     place: str | None = None  # where a feed stands
+    cut: int = 0  # rows outside of the window that the declaration expects
 
 
 _JSON_KEYS = {"counts": "tally", "last_order_key": "edge", "cassette_pieces": "pieces"}  # older versions read these
@@ -286,7 +290,7 @@ def progress_key(resource: Resource, run: str, window: Window) -> str:
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:
     "Write a window's progress to the lake."
     values = asdict(progress, dict_factory=lambda pairs: {_JSON_KEYS.get(name, name): value for name, value in pairs})
-    for name in ("outside", "place"):
+    for name in ("outside", "place", "cut"):
         if not values[name]:
             del values[name]  # older versions do not know it
     lake.put(progress_key(resource, run, window), json.dumps(values).encode())

@@ -65,6 +65,7 @@ class Manifest:
     where: tuple[tuple[str, str], ...] = ()  # the filters of a shard, as `Resource.where`; () for a whole window
     outside: int = 0  # rows that came and lie outside of the window: they are kept apart, and do not count
     place: str | None = None  # where a feed stands after it
+    cut: int = 0  # rows outside of the window that the declaration expects: they were cut off
 
     def __repr__(self) -> str:
         declared = "not declared" if self.declared is None else f"{self.declared:,} declared"
@@ -89,7 +90,7 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         "Plain JSON values."
         values = {"schema": SCHEMA, **asdict(self), "window": list(self.window.bounds)}
-        return {name: value for name, value in values.items() if name not in ("where", "outside", "place") or value}
+        return {name: value for name, value in values.items() if name not in ("where", "outside", "place", "cut") or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":

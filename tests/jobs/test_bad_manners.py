@@ -104,7 +104,8 @@ def test_rows_past_a_window_are_cut_where_the_api_takes_no_upper_bound(tmp_path:
     lake = Lake(str(tmp_path))
     with served(lambda path, query: page(rows(0, 3) + rows(10, 2, HOUR.end), None)) as client:
         manifest = extract(client, lake, open_ended, HOUR, RUN)
-    assert (manifest.received, manifest.outside, manifest.drift) == (3, 0, ())
+    assert (manifest.received, manifest.outside, manifest.cut, manifest.drift) == (3, 0, 2, ())
+    assert lake.manifest(manifest.key).cut == 2
     close(lake, "readings", RUN, [manifest])
     assert lake.ledger("readings").covered == (HOUR,)
 
