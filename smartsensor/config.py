@@ -52,10 +52,8 @@ class ApiSettings:
     page_limit: int = 1000  # rows a page; the API allows 1,000
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0  # for the next bytes of a reply
-    reply_deadline_s: float = 60.0  # for a whole reply, however steadily its bytes drip
-    window_deadline_s: float = (
-        21_600.0  # for one window; then its progress is saved, and the next run goes on from there
-    )
+    reply_deadline_s: float = 60.0  # for a whole reply, however steadily its bytes drip; 0: none
+    window_deadline_s: float = 21_600.0  # for one window; then its progress is saved, and the next run goes on; 0: none
     job_deadline_s: float = 0.0  # for all windows of a run, checked after each page; 0: none
     max_attempts: int = 6  # of one request
     retry_budget_s: float = 120.0  # waited for one request at most, Retry-After included

@@ -7,6 +7,7 @@ __all__ = ['Extraction', 'extract_all', 'close']
 
 # %% ../../nbs/jobs/061_extraction.ipynb #a6fc33de
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from itertools import takewhile
 from typing import Any
 
 from ..source.budget import RateBudget, share_rate
-from ..source.errors import BadRequest, TransportFault
+from ..source.errors import BadRequest
 from ..source.http import Client
 from ..source.resources import Resource
 from ..source.sources import current_source
@@ -25,7 +26,7 @@ from ..lake.store import Conflict
 from ..lake.layout import Manifest
 from ..lake.lake import Lake
 from .plan import Due, ledger_versions
-from .extract import ExtractionContext, make_exporter
+from .extract import ExtractionContext, Overdue, make_exporter
 from .workers import Landed, land_on_executors, land_windows
 from .parents import ParentListing, parent_listings, remember
 from .shards import land_in_shards
@@ -77,7 +78,9 @@ def extract_all(
 ) -> Extraction:  # raises the first failure after closing the landed windows
     "Land all windows that are due, and close them in the ledger."
     began = time.monotonic()
-    context = ExtractionContext(_until_deadline(on_rows, client.settings.job_deadline_s, client.clock))
+    job_ends = client.clock() + (client.settings.job_deadline_s or math.inf)
+    report = _until_deadline(on_rows, client.settings.job_deadline_s, job_ends, client.clock)
+    context = ExtractionContext(report, clock=client.clock, job_ends=job_ends)
     resources = current_source().resources if resources is None else resources
     if "exports.write" in client.settings.scope.split():
         sweep(make_exporter(client, lake, context))
@@ -116,15 +119,15 @@ def _cut_notes(landed: Sequence[Manifest]) -> list[str]:
 
 def _until_deadline(
     on_rows: Callable[[str, int], None],
-    deadline_s: float,  # from now; 0: none
+    deadline_s: float,  # for the message
+    ends: float,  # on the clock; inf: never
     clock: Callable[[], float],
-) -> Callable[[str, int], None]:  # raises TransportFault after it, which stops all windows
+) -> Callable[[str, int], None]:  # raises Overdue after it, which stops all windows
     "Pass on the rows of each page until the job's deadline."
-    ends = clock() + deadline_s
 
     def report(name: str, rows: int) -> None:
-        if deadline_s and clock() >= ends:
-            raise TransportFault(
+        if clock() >= ends:
+            raise Overdue(
                 f"the job takes longer than {deadline_s:g} s (SMARTSENSOR_JOB_DEADLINE_S): what came is kept, run again to go on from there"
             )
         on_rows(name, rows)

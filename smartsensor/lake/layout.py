@@ -90,7 +90,9 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         "Plain JSON values."
         values = {"schema": SCHEMA, **asdict(self), "window": list(self.window.bounds)}
-        return {name: value for name, value in values.items() if name not in ("where", "outside", "place", "cut") or value}
+        return {
+            name: value for name, value in values.items() if name not in ("where", "outside", "place", "cut") or value
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Manifest":

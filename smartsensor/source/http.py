@@ -10,6 +10,7 @@ __all__ = ['LONGEST_WAIT_S', 'BASE_S', 'CAP_S', 'MAX_BODY', 'P', 'Reply', 'error
 # %% ../../nbs/source/006_http.ipynb #6a51aef8
 import copy
 import json
+import math
 import random
 import re
 import time
@@ -247,7 +248,7 @@ class HttpSession:
                 scheme,
                 transport
                 or DeadlineAdapter(
-                    settings.reply_deadline_s, pool_connections=2, pool_maxsize=connections, pool_block=True
+                    settings.reply_deadline_s or math.inf, pool_connections=2, pool_maxsize=connections, pool_block=True
                 ),
             )
         # Proxies and certificates from the environment, looked up once: for each request it would cost a tenth of the time.

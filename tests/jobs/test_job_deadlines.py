@@ -114,7 +114,7 @@ def test_the_windows_that_a_deadline_stops_keep_their_pages_too(tmp_path: Path) 
         if len(api.asked) == 4:
             stop.set()
 
-    context = ExtractionContext(stop_at_fourth, stop)
+    context = ExtractionContext(stop_at_fourth, stop, job_ends=0.0)
     with served(api) as client, pytest.raises(Stopped):
         extract(client, lake, READINGS, FIRST, RUN, context)
     assert load_progress(lake, READINGS, RUN, FIRST).pages == 4

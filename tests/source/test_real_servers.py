@@ -223,7 +223,6 @@ class _Token:
 
 @contextmanager
 def provided(method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Provider, str]]:
-    pytest.importorskip("authlib")
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")  # it takes https only, or this switch
     provider = Provider(method)
     server = make_server("127.0.0.1", 0, provider.app, threaded=True)
