@@ -33,6 +33,7 @@ class Source:
     sign_in: SignIn = SMARTSENSOR_SIGN_IN  # how requests are signed; id and secret come from the settings
     probes: Probes = Probes()  # noqa: RUF009  (frozen); Probes(None, None) where the API has no such end points
     rate_per_s: float | None = None  # requests a second that the API allows; None: as the settings say
+    parallel: int | None = None  # requests at the same time that the API allows a process; 1: one after the other
 
     def __post_init__(self) -> None:
         names = [resource.name for resource in self.collections]
@@ -130,7 +131,9 @@ def connect(
     api = replace(settings.api, base_url=base_url)
     rates = [rate for rate in (api.rate_per_s, source.rate_per_s) if rate]
     budget = RateBudget(min(rates, default=0.0), api.burst)
+    # a thread waits for a free connection, so their number is that of requests at the same time
     return Client(
-        api, source.sign_in, budget, connections=settings.threads + 1, record=settings.record, tokens=tokens,
+        api, source.sign_in, budget, connections=min(settings.threads + 1, source.parallel or settings.threads + 1),
+        record=settings.record, tokens=tokens,
         probes=source.probes,
     )  # fmt: skip

@@ -1,0 +1,66 @@
+"""A source's limits and its host, over real HTTP."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_bad_manners import HOUR, READINGS, page, rows, served
+
+from smartsensor.config import ApiSettings, ConfigError, Settings
+from smartsensor.source.errors import ContractError
+from smartsensor.source.http import Probes
+from smartsensor.source.paging import NextUrlPaging
+from smartsensor.source.sign_in import NoSignIn
+from smartsensor.source.sources import Source, connect, load_source
+
+
+@pytest.mark.parametrize(("parallel", "most"), [(1, 1), (2, 2)])
+def test_an_api_that_takes_few_requests_at_a_time_gets_no_more(parallel: int, most: int) -> None:
+    lock, now, seen = threading.Lock(), 0, list[int]()
+
+    def slow(path: str, query: dict[str, str]) -> Any:
+        nonlocal now
+        with lock:
+            now += 1
+            seen.append(now)
+        time.sleep(0.02)  # long enough for a second request to come meanwhile
+        with lock:
+            now -= 1
+        return page(rows(0, 1), None)
+
+    with served(slow) as client:
+        source = Source(
+            "serial", (READINGS,), client.settings.base_url, NoSignIn(), Probes(None, None), parallel=parallel
+        )
+        serial = connect(Settings(ApiSettings(""), threads=8), source)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: serial.get("/readings"), range(24)))
+    assert len(seen) == 24
+    assert max(seen) <= most
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:1", "https://elsewhere.example"])
+def test_no_token_goes_to_a_host_that_a_next_link_names(host: str) -> None:
+    elsewhere = replace(READINGS, paging=NextUrlPaging("next"), count=None)
+    answer = {"data": rows(0, 1), "next": f"{host}/readings?page=2"}
+    with served(lambda path, query: answer) as client, pytest.raises(ContractError, match="no token is sent there"):
+        list(client.pages(elsewhere, HOUR))
+
+
+def test_a_relative_next_link_stays_on_the_host() -> None:
+    following = replace(READINGS, paging=NextUrlPaging("next"), count=None)
+    answers = [{"data": rows(0, 1), "next": "/readings?page=2"}, {"data": rows(1, 1), "next": None}]
+    with served(lambda path, query: answers.pop(0)) as client:
+        assert [one.rows for one in client.pages(following, HOUR)] == [1, 1]
+
+
+def test_a_source_without_an_address_says_which_setting_is_missing() -> None:
+    with pytest.raises(ConfigError, match="SMARTSENSOR_API_URL: not set, and source nowhere names no base_url"):
+        connect(Settings(ApiSettings("")), Source("nowhere", (READINGS,), sign_in=NoSignIn()))
+
+
+def test_the_built_in_source_is_read_where_none_is_named() -> None:
+    assert "measurements" in load_source().resources
