@@ -1,5 +1,6 @@
 """Feeds over real HTTP: ids that grow, and a change token that is kept from run to run."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rounds import write_suites
 from test_bad_manners import served
 
+from smartsensor.jobs.engine_duckdb import DuckDB
 from smartsensor.jobs.extraction import extract_all
 from smartsensor.jobs.plan import due_windows
+from smartsensor.jobs.promote import promote
+from smartsensor.jobs.reading import read
 from smartsensor.lake.lake import Lake
+from smartsensor.quality.gate import Gate
 from smartsensor.source.http import Client
 from smartsensor.source.paging import CursorPaging, KeysetPaging, NextUrlPaging
 from smartsensor.source.resources import REAL, WHOLE, Resource, columns
@@ -78,3 +84,18 @@ def test_a_run_that_failed_loses_nothing(tmp_path: Path, resource: Resource) -> 
 def test_a_style_without_a_place_is_refused() -> None:
     with pytest.raises(ValueError, match="a feed goes on from a cursor or from a key"):
         replace(ALARMS, paging=NextUrlPaging())
+
+
+def test_a_feed_is_promoted_run_by_run(tmp_path: Path) -> None:
+    api, lake = Api(120), Lake(str(tmp_path / "lake"))
+    write_suites(tmp_path / "suites", ALARMS)
+    with served(api) as client:
+        for number, newest in enumerate((120, 133)):
+            api.newest = newest
+            run(client, lake, ALARMS, number)
+            name = f"20261120T12000{number}Z-feed"
+            with lake.scratch() as folder, closing(DuckDB(folder)) as engine:
+                done = promote(lake, ALARMS, engine, Gate(tmp_path / "suites", name), name)
+            assert done.outcome == "published"
+            assert done.new == (120, 13)[number]
+    assert sorted(read(ALARMS, lake=lake).arrow().column("id").to_pylist()) == list(range(1, 134))
