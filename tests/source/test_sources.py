@@ -1,15 +1,20 @@
 """A source's limits and its host, over real HTTP."""
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark import cloudpickle
 from test_bad_manners import HOUR, READINGS, page, rows, served
 
 from smartsensor.config import ApiSettings, ConfigError, Settings
+from smartsensor.jobs.workers import ship_functions
 from smartsensor.source.errors import ContractError
 from smartsensor.source.http import Probes
 from smartsensor.source.paging import NextUrlPaging
@@ -64,3 +69,32 @@ def test_a_source_without_an_address_says_which_setting_is_missing() -> None:
 
 def test_the_built_in_source_is_read_where_none_is_named() -> None:
     assert "measurements" in load_source().resources
+
+
+WITH_FUNCTION = """
+import pyarrow as pa
+from smartsensor.source.resources import REAL, TEXT, Resource, columns
+from smartsensor.source.sources import Source
+
+def doubled(rows):
+    return rows.set_column(1, "value", pa.compute.multiply(rows["value"], 2.0))
+
+SCHEMA = columns(id=TEXT, value=REAL)
+SOURCE = Source("own", (Resource("r", "/r", ("id",), SCHEMA, "snapshot", version=(), received=SCHEMA, transform=doubled),))
+"""
+ELSEWHERE = """
+import pickle, sys
+import pyarrow.compute
+from smartsensor.source.resources import read_rows
+resource = pickle.loads(bytes.fromhex(sys.argv[1]))
+print(read_rows(resource, b'{"data": [{"id": "a", "value": 1.5}]}').batch.to_pylist()[0]["value"])
+"""
+
+
+def test_the_functions_of_a_source_that_is_a_file_reach_an_executor(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(WITH_FUNCTION)
+    resources = load_source(str(tmp_path / "own.py")).resources
+    ship_functions(resources)
+    sent = cloudpickle.dumps(resources["r"]).hex()
+    answer = subprocess.run([sys.executable, "-c", ELSEWHERE, sent], capture_output=True, text=True, cwd=tmp_path)
+    assert answer.stdout.strip() == "3.0", answer.stderr
