@@ -284,7 +284,7 @@ def test_check_fails_where_nothing_is_tested(tmp_path: Path) -> None:
 def test_links_of_the_index_hold_in_the_readme() -> None:
     readme = load("readme")
     source = (
-        '[a](source/03_auth.ipynb) [b](../LICENSE) [c](#words) [d](https://example.invalid/x) <img src="img/flow.svg">'
+        '[a](source/003_auth.ipynb) [b](../LICENSE) [c](#words) [d](https://example.invalid/x) <img src="img/flow.svg">'
     )
     linked = '[a](nbs/source/003_auth.ipynb) [b](LICENSE) [c](#words) [d](https://example.invalid/x) <img src="nbs/img/flow.svg">'
     code = "\n```mermaid\na --> b[x](y)\n```\n`f[x](y)`\n"

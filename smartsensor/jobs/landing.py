@@ -290,6 +290,7 @@ def progress_key(resource: Resource, run: str, window: Window) -> str:
 def save_progress(lake: Lake, resource: Resource, run: str, window: Window, progress: Progress) -> None:
     "Write a window's progress to the lake."
     values = asdict(progress, dict_factory=lambda pairs: {_JSON_KEYS.get(name, name): value for name, value in pairs})
+    values["place"] = values["place"] if resource.mode == "feed" else None
     for name in ("outside", "place", "cut"):
         if not values[name]:
             del values[name]  # older versions do not know it

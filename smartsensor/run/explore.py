@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from requests.auth import AuthBase
 
 from ..config import PREFIX, ConfigError, Secret, load_settings
@@ -26,7 +25,6 @@ from ..jobs.drafts import Draft, draft_resource
 from ..jobs.samples import Column, Rows, find_rows
 from ..jobs.trials import REQUESTS
 from .displays import ROWS, card, coloured
-from .plots import plot_rows
 from ..source.errors import redact
 from ..source.http import Client, Probes, Query, Reply
 from ..source.resources import Resource, read_rows
@@ -104,9 +102,11 @@ class ExploredPage(Content):
         "The rows as a data frame."
         return self.table.to_pandas()
 
-    def plot(self) -> Figure:
+    def plot(self) -> Any:  # a matplotlib figure
         "A picture that fits the rows; a sentence where none does."
         parents = tuple(column.name for column in self.columns if column.path.startswith("_parent."))
+        from smartsensor.run.plots import plot_rows  # matplotlib: no command of the terminal needs it
+
         return plot_rows(self.table, parents, self.query.path[-60:])
 
     def draft(self, requests: int = REQUESTS) -> Draft:  # ContractError where there are no rows

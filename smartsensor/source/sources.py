@@ -128,7 +128,9 @@ def connect(
     "A client with one budget for all threads."
     source = source or load_source(settings.source)
     if not (base_url := (settings.api.base_url or source.base_url).rstrip("/")):
-        raise ConfigError(f"SMARTSENSOR_API_URL: not set, and source {source.name} names no base_url")
+        raise ConfigError(
+            f"SMARTSENSOR_API_URL: not set, and source {source.name} names no base_url. Set it in the environment or in the .env of its project"
+        )
     api = replace(settings.api, base_url=base_url)
     rates = [rate for rate in (api.rate_per_s, source.rate_per_s) if rate]
     budget = RateBudget(min(rates, default=0.0), api.burst)

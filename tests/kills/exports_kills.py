@@ -92,7 +92,9 @@ def run_once(api: Running, root: Path, run: str, deadline: int, chunk: int) -> i
         downloads_room._hash = stepper.around(downloads_room._hash)
     from smartsensor.jobs import extraction as module
 
-    module.ExtractionContext = lambda rows: ExtractionContext(rows, sleep=lambda seconds: time.sleep(seconds / SPEED))  # type: ignore[assignment,misc]
+    module.ExtractionContext = lambda rows, **more: ExtractionContext(
+        rows, sleep=lambda seconds: time.sleep(seconds / SPEED), **more
+    )  # type: ignore[assignment,misc]
     extract_all(client_of(api), Lake(str(root)), DUE, run, threads=1)
     return stepper.last
 

@@ -193,8 +193,8 @@ def _run(client: Client, lake: Lake, clock: Time, plan: Plan, number: int, outco
         return False
     resource = replace(MEASUREMENTS, export=1 if plan.export else None, shard=None)
     run = f"20261120T12000{number}Z-{number:04x}"
-    extraction_room.ExtractionContext = lambda on_rows: ExtractionContext(  # type: ignore[assignment,misc]
-        on_rows, sleep=clock.sleep, clock=clock.clock
+    extraction_room.ExtractionContext = lambda on_rows, **more: ExtractionContext(  # type: ignore[assignment,misc]
+        on_rows, **{**more, "sleep": clock.sleep, "clock": clock.clock}
     )
     try:
         extraction_room.extract_all(client, lake, due, run, 1, resources={"measurements": resource})

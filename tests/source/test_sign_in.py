@@ -329,7 +329,7 @@ def test_a_secret_that_is_rotated_in_secrets_manager_is_taken_too(api: Api, monk
 
 def test_what_a_sign_in_needs_is_said_before_anything_is_sent(api: Api) -> None:
     settings = load_settings({"SMARTSENSOR_API_URL": api.url}).api
-    said = "not set. Set them for your API, or add --simulate to run against the built-in simulator"
+    said = r"not set. Set them for your API, in the environment or in the .env of its project \(`smartsensor init` begins one\), or add --simulate to run against the built-in simulator"
     with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_ID, SMARTSENSOR_CLIENT_SECRET: {said}$"):
         Client(settings)
     with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_SECRET: {said}$"):
