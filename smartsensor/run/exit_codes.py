@@ -28,7 +28,7 @@ EXIT_CODES: Mapping[int, str] = {
 # %% ../../nbs/run/088_exit_codes.ipynb #d527c573
 CODES: Mapping[str, int] = {
     "ConfigError": 2, "GateError": 2, "CheckSuites": 2, "EngineError": 2, "QueryError": 2,
-    "TransportFault": 3, "ServerFault": 3, "RateLimited": 3, "CheckUnreachable": 3,
+    "TransportFault": 3, "ServerFault": 3, "RateLimited": 3, "CheckUnreachable": 3, "Overdue": 3,
     "ExportOverdue": 3, "ExportCancelled": 3, "ExportFailed": 5, "ExportBroken": 5,
     "AuthError": 4, "Forbidden": 4, "CheckUnauthenticated": 4, "CheckForbidden": 4,
     "ContractError": 5, "CheckContract": 5, "BadRequest": 5, "PromotionError": 5,
