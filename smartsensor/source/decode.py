@@ -207,7 +207,8 @@ def decode(
         if found.type != envelope.field(key).type.value_type:  # inference found fields that are not declared
             raise pa.ArrowInvalid("unknown fields")
         _refuse_what_no_reader_opens(found)
-        values = {path: _value_at(table, path) for path in paths if _has_leaf(body, path)}
+        found_at = {path: _value_at(table, path) for path in paths}
+        values = {path: value for path, value in found_at.items() if value is not None or _has_leaf(body, path)}
     except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter beside the rows
         document = _document(body)
         found, drift = _decode_slowly(_listed(document, rows, body), schema, body)
