@@ -87,10 +87,8 @@ def commit(
     "Replace files of a table by others, in one commit. What it names is on disk before it."
     name, once = ".".join(table.name()), {**table.metadata.properties, "commit.retry.num-retries": "0"}
     newest = table.metadata.current_snapshot()
-    planning = {
-        "snapshots": [newest] if newest else [],
-        "snapshot_log": [],
-    }  # pyiceberg copies all of them some twenty times
+    # pyiceberg copies what it plans with some twenty times; the catalog has all of it
+    planning = {"snapshots": [newest] if newest else [], "snapshot_log": [], "metadata_log": []}
     base = table.metadata.model_copy(update={"properties": once, **planning})
     planned = _Once(table.name(), base, table.metadata_location, table.io, table.catalog)
     with table_errors(table):
@@ -185,7 +183,7 @@ def expirable(
     table: Table,
     keep_versions: int,  # so many before the newest stay readable, at least
     keep_since: datetime,  # aware; and all that are younger than this
-    at_most: int = 200,  # snapshots, whatever their age
+    at_most: int = 100,  # snapshots, whatever their age
     at_once: int = 1,  # fewer are left for a later call: each expiry is a commit of its own
 ) -> set[int]:  # Iceberg's ids
     "Old snapshots that need not be kept."
@@ -193,9 +191,9 @@ def expirable(
     heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
     older = [snapshot for snapshot in snapshots if snapshot.snapshot_id not in heads]
     beyond = older[: max(0, len(older) - keep_versions)]
-    surplus = older[: max(0, len(older) - at_most)]
+    surplus = {one.snapshot_id for one in older[: max(0, len(older) - at_most)]}
     since_ms = keep_since.timestamp() * 1000
-    ids = {one.snapshot_id for one in beyond if one.timestamp_ms < since_ms or one in surplus}
+    ids = {one.snapshot_id for one in beyond if one.timestamp_ms < since_ms or one.snapshot_id in surplus}
     return ids if len(ids) >= at_once else set()
 
 
