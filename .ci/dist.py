@@ -140,14 +140,14 @@ def submit(python: Path, job: str, folder: Path, env: dict[str, str]) -> None:
     assert spark is not None
     assert spark.origin is not None
     home = Path(spark.origin).parent
-    said = {"SPARK_HOME": str(home), "JAVA_HOME": str(find_java()), "SPARK_LOCAL_IP": "127.0.0.1"}
-    said |= dict.fromkeys(("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"), str(python))
+    output = {"SPARK_HOME": str(home), "JAVA_HOME": str(find_java()), "SPARK_LOCAL_IP": "127.0.0.1"}
+    output |= dict.fromkeys(("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"), str(python))
     local = ("ui.enabled=false", "driver.host=127.0.0.1", "driver.bindAddress=127.0.0.1", f"local.dir={folder}")
     conf = [word for one in local for word in ("--conf", f"spark.{one}")]
     order = ["--notebook", ROOT / "glue_notebooks" / f"{job}.ipynb", "--expectations", ROOT / "expectations"]
     order += ["--run_id", RUN, "--SMARTSENSOR_ENGINE", "spark" if job == "promote" else "duckdb", "--JOB_NAME", job]
     words = [home / "bin" / "spark-submit", "--master", "local[2]", *conf, ROOT / "glue_notebooks" / "job.py", *order]
-    ended = subprocess.run(words, env={**env, **said}, cwd=folder, capture_output=True, text=True)
+    ended = subprocess.run(words, env={**env, **output}, cwd=folder, capture_output=True, text=True)
     if ended.returncode:
         sys.exit(f"{job} ended with {ended.returncode}:\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}")
     print(f"{job}: exit code 0", file=sys.stderr, flush=True)

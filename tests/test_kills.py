@@ -14,9 +14,9 @@ def last_line(script: str, *words: str) -> str:
 
 
 def test_a_run_that_is_killed_anywhere_ends_as_if_it_never_was() -> None:
-    said = last_line("kills.py", "--kills", "10")
-    assert said.startswith("kills: ")
-    assert "all ended with the same" in said
+    output = last_line("kills.py", "--kills", "10")
+    assert output.startswith("kills: ")
+    assert "all ended with the same" in output
 
 
 def test_processes_that_race_for_one_ledger_lose_nothing() -> None:

@@ -443,17 +443,17 @@ def dry_make(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("run", "RESET=maybe"), "RESET=maybe: say 1 or 0"),
         (("run", "DAY=7"), "DAY: without effect on `make run`"),
         (("docs", "DAYS=7"), "DAYS: without effect on `make docs`"),
     ],
 )
-def test_make_refuses_what_would_be_without_effect(words: tuple[str, ...], said: str) -> None:
+def test_make_refuses_what_would_be_without_effect(words: tuple[str, ...], output: str) -> None:
     done = dry_make(*words)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert output in done.stderr
 
 
 def test_make_lab_hands_options_on() -> None:

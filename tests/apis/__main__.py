@@ -19,8 +19,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             line, problems = prove(name, Path(folder))
         print(line, flush=True)
-        for said in problems:
-            print(f"  DIFFERS: {said}", flush=True)
+        for output in problems:
+            print(f"  DIFFERS: {output}", flush=True)
         differs |= bool(problems)
     return int(differs)
 

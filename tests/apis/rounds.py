@@ -145,9 +145,9 @@ def differences(truth: Sequence[Row], found: Sequence[Row], key: Sequence[str]) 
     other = [one for one in wanted.keys() & got.keys() if wanted[one] != got[one]]
     doubled = len(found) - len(got)
     counts = {"lost": len(lost), "invented": len(invented), "with other values": len(other), "doubled": doubled}
-    said = ", ".join(f"{count} rows {what}" for what, count in counts.items() if count)
+    output = ", ".join(f"{count} rows {what}" for what, count in counts.items() if count)
     example = f"; such as {wanted[other[0]]}, which is {got[other[0]]} here" if other else ""
-    return f"{said}{example}" if said else ""
+    return f"{output}{example}" if output else ""
 
 
 def run_id(number: int) -> str:
@@ -165,8 +165,8 @@ def prove(name: str, root: Path) -> tuple[str, list[str]]:
                 api.advance()
             round_(pipeline, run_id(number))
             done = pipeline.promote(run_id(number))
-            said = pipeline.difference() if done.outcome == "published" else f"the gate held it: {done.held}"
-            problems += [f"round {number}: {said}"] if said else []
+            output = pipeline.difference() if done.outcome == "published" else f"the gate held it: {done.held}"
+            problems += [f"round {number}: {output}"] if output else []
         truth, requests = len(api.truth(api.start, api.now)), len(api.log)
         rows = len(read(pipeline.resource, lake=pipeline.lake))
         seconds = perf_counter() - began

@@ -168,8 +168,8 @@ def land(base_url: str, root: str, form: str) -> dict[str, Any]:
 def measured(base_url: str, form: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, __file__, "--land", base_url, root, form]
-        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return dict(json.loads(said.strip().splitlines()[-1]))
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(output.strip().splitlines()[-1]))
 
 
 def rounds(rows: int, page_rows: int, form: str) -> Iterator[tuple[str, dict[str, Any]]]:

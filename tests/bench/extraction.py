@@ -23,11 +23,11 @@ HERE = Path(__file__).parent
 def measured(command: list[str]) -> dict[str, float]:
     began = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    said = child.stdout.read() if child.stdout else ""
+    output = child.stdout.read() if child.stdout else ""
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0, command
-    seconds, rows = time.monotonic() - began, json.loads(said)["rows"]
+    seconds, rows = time.monotonic() - began, json.loads(output)["rows"]
     return {"rows": rows, "seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024}
 
 

@@ -49,14 +49,14 @@ def main() -> int:
     options = parser.parse_args()
     found = {rows: landed(rows, options.folder) for rows in sorted(options.rows)}
     least = min(found)
-    said = [
+    output = [
         f"{rows / 1e6:g} M rows {one['rows'] / one['seconds'] / 1000:.0f} k rows/s, {one['cpu'] / rows * 1e6:.1f} CPU s/M, {one['rss']:.0f} MB RSS ({one['rss'] / found[least]['rss']:.0%}), {one['parts']:.0f} parts of {one['MB'] / one['parts']:.0f} MB"
         for rows, one in found.items()
     ]
     bounded = all(one["rss"] < LIMIT_MB for one in found.values())
     grown = all(one["rss"] <= GROWTH * found[least]["rss"] for rows, one in found.items() if rows <= 4 * least)
     print(
-        f"landing one window: {'; '.join(said)}; {'within' if bounded and grown else 'NOT WITHIN'} {LIMIT_MB} MB and {GROWTH - 1:.0%} growth"
+        f"landing one window: {'; '.join(output)}; {'within' if bounded and grown else 'NOT WITHIN'} {LIMIT_MB} MB and {GROWTH - 1:.0%} growth"
     )
     return 0 if bounded and grown else 1
 

@@ -78,10 +78,10 @@ class Model:
         windows = plan_windows(self.ledger, at(until), at(START), timedelta(hours=1), timedelta(hours=3))
         self.land([Due("measurements", window, None) for window in windows], which)
 
-    def backfill(self, wish: Backfill, until: int) -> list[Due]:
+    def backfill(self, asked: Backfill, until: int) -> list[Due]:
         client = SimpleNamespace(count=lambda *_: None, settings=SimpleNamespace(scope=""), record=False)
         fakes = client, SimpleNamespace(ledger=lambda _: self.ledger)
-        return due_backfill(*fakes, [MEASUREMENTS], wish, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
+        return due_backfill(*fakes, [MEASUREMENTS], asked, ReadableSpan(at(until), None))[0]  # type: ignore[arg-type]
 
 
 START, END = 40, 100
@@ -106,14 +106,14 @@ def test_any_order_of_runs_crashes_and_backfills_gives_the_same_coverage_and_row
             model.run(hour, which)
         else:
             first, length, force, newest = what
-            wish = (
+            asked = (
                 Backfill(at(first), at(min(first + length, hour)), ("measurements",), force, newest)
                 if first < hour
                 else None
             )
-            if wish:
-                wanted.append(Window(wish.start, wish.end))
-                left.append(model.land(model.backfill(wish, hour), which))
+            if asked:
+                wanted.append(Window(asked.start, asked.end))
+                left.append(model.land(model.backfill(asked, hour), which))
     for due in left:  # each is gone on with
         assert model.land(due, -1) == []
     model.run(END, -1)
@@ -150,8 +150,8 @@ def test_missing_force_order_and_the_edge(tmp_path: Path) -> None:
         client = client_of(api)
         mine = Window(NOW - 4 * hours, NOW - 1 * hours)
         extract_all(client, lake, [Due("measurements", mine, None)], "20261120T113000Z-test", 1)
-        wish = Backfill(NOW - 20 * hours, NOW, ("measurements",))
-        plan = plan_backfill(client, lake, wish, settings_of(api), RUN)
+        asked = Backfill(NOW - 20 * hours, NOW, ("measurements",))
+        plan = plan_backfill(client, lake, asked, settings_of(api), RUN)
         windows = [one.window for one in plan.due]
         assert merge(windows) == (Window(NOW - 20 * hours, mine.start),)
         assert all(one.end - one.start <= MEASUREMENTS.step for one in windows)
@@ -162,14 +162,14 @@ def test_missing_force_order_and_the_edge(tmp_path: Path) -> None:
         assert plan.bytes > 0
         assert plan.requests == sum(-(-(one.rows or 0) // 1000) + 1 for one in plan.due)
         assert plan.seconds == 0  # the client is not limited here
-        forced = plan_backfill(client, lake, replace(wish, force=True, newest_first=True), settings_of(api), RUN)
+        forced = plan_backfill(client, lake, replace(asked, force=True, newest_first=True), settings_of(api), RUN)
         windows = [one.window for one in forced.due]
         assert merge(windows) == (Window(NOW - 20 * hours, mine.end),)
         assert windows == sorted(windows, reverse=True)
         extract_all(client, lake, plan.due, RUN, 2)
         ledger = lake.ledger("measurements")
         assert (ledger.origin, ledger.edge) == (mine.start, mine.end)
-        assert plan_backfill(client, lake, wish, settings_of(api), RUN).outcome == "nothing_due"
+        assert plan_backfill(client, lake, asked, settings_of(api), RUN).outcome == "nothing_due"
         with pytest.raises(ValueError, match="plants"):
             plan_backfill(client, lake, Backfill(ZERO, NOW, ("plants",)), settings_of(api), RUN)
 
@@ -178,13 +178,13 @@ def test_it_is_cut_to_what_the_api_keeps_and_once_more_when_it_goes_on(tmp_path:
     lake, now = Lake(str(tmp_path)), [NOW]
     with serve(FLEET, clock=lambda: now[0], limits=LIMITS) as api:
         client = client_of(api)
-        wish = Backfill(NOW - timedelta(days=100), NOW - timedelta(days=88), ("measurements",))
-        plan = plan_backfill(client, lake, wish, settings_of(api), RUN)
+        asked = Backfill(NOW - timedelta(days=100), NOW - timedelta(days=88), ("measurements",))
+        plan = plan_backfill(client, lake, asked, settings_of(api), RUN)
         assert NOW - timedelta(days=90) < plan.due[0].window.start < NOW - timedelta(days=89, hours=22)
         assert "can't be read any more" in plan.notes[0]
         extract_all(client, lake, plan.due[:2], RUN, 1)
         now[0] += timedelta(days=1)  # killed, and nobody looked for a day
-        rest = resume_backfill(client, lake, wish, settings_of(api), plan)
+        rest = resume_backfill(client, lake, asked, settings_of(api), plan)
         assert rest.due[:2] == plan.due[:2]  # these have landed and are not read again
         assert rest.due[2].window.start > now[0] - timedelta(days=90)
         assert rest.notes
@@ -279,9 +279,9 @@ def test_a_backfill_that_is_killed_goes_on_and_leaves_the_edge_alone(tmp_path: P
         run(api, lake, "run", "--resource", "measurements")  # an incremental run does its own work meanwhile
         between = store.ledger("measurements")
         assert open_backfills(store) == [begun]
-        said = run(api, lake, "backfill")
-        assert f"Going on with {begun}" in said
-        assert "Predicted and actual" in said
+        output = run(api, lake, "backfill")
+        assert f"Going on with {begun}" in output
+        assert "Predicted and actual" in output
         assert open_backfills(store) == []
         after = store.ledger("measurements")
         assert after.origin == before.origin
@@ -319,11 +319,11 @@ def test_a_backfill_of_days_goes_by_export_where_the_scope_allows_it(
     with serve(clock=lambda: NOW, limits=LIMITS) as api:
         credentials = ApiSettings(api.base_url, api.token_url, api.client_id, Secret(api.client_secret), scope=scope)
         day = NOW.replace(hour=0, minute=0)
-        wish = Backfill(day - timedelta(days=10), day - timedelta(days=1), ("measurements",))
-        report = plan_backfill(Client(credentials), Lake(str(tmp_path)), wish, Settings(credentials), RUN)
+        asked = Backfill(day - timedelta(days=10), day - timedelta(days=1), ("measurements",))
+        report = plan_backfill(Client(credentials), Lake(str(tmp_path)), asked, Settings(credentials), RUN)
     assert report.ok, report.steps
     assert max(one.window.end - one.window.start for one in report.due) == widest
-    assert merge(one.window for one in report.due) == (Window(wish.start, wish.end),)
+    assert merge(one.window for one in report.due) == (Window(asked.start, asked.end),)
     assert [by_export(Client(credentials), MEASUREMENTS, one.rows) for one in report.due] == [
         one.window.end - one.window.start == timedelta(days=7) for one in report.due
     ]

@@ -202,13 +202,13 @@ def test_the_command_plans_and_merges(lake: Lake) -> None:
     lake.put("runs/20261120T120000Z-7f3a/result.json", b"{}")
     call, argv = CliRunner(), ["compact", "measurements", "--lake", lake.root]
     there = lake.list("qualified")
-    said = call.invoke(app, [*argv, "--plan"])
-    assert said.exit_code == 0, said.exception
-    assert "2026-11-20" in said.output
+    message = call.invoke(app, [*argv, "--plan"])
+    assert message.exit_code == 0, message.exception
+    assert "2026-11-20" in message.output
     assert lake.list("qualified") == there
-    said = call.invoke(app, argv)
-    assert said.exit_code == 0, said.exception
-    assert "qualified/measurements" in said.output
+    message = call.invoke(app, argv)
+    assert message.exit_code == 0, message.exception
+    assert "qualified/measurements" in message.output
     assert current(table_of(lake)).number == 8
     assert "No partition has five small files." in call.invoke(app, argv).output
 

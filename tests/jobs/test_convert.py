@@ -346,15 +346,15 @@ def test_what_is_old_goes_when_it_is_asked_for(former: FormerLake, engine: Engin
 
 def test_the_command(former: FormerLake) -> None:
     call, argv = CliRunner(), ["convert", "--lake", former.lake.root]
-    said = call.invoke(app, argv)
-    assert said.exit_code == 0, said.exception
-    assert "rows are equal" in said.output
-    assert "--remove-old removes them" in said.output
+    message = call.invoke(app, argv)
+    assert message.exit_code == 0, message.exception
+    assert "rows are equal" in message.output
+    assert "--remove-old removes them" in message.output
     is_converted_well(former.lake)
-    said = call.invoke(app, [*argv, "--remove-old"])
-    assert said.exit_code == 0, said.exception
-    assert "converted before" in said.output
-    assert "files of the former layout were removed" in said.output
+    message = call.invoke(app, [*argv, "--remove-old"])
+    assert message.exit_code == 0, message.exception
+    assert "converted before" in message.output
+    assert "files of the former layout were removed" in message.output
     assert "Nothing of the former layout is here." in call.invoke(app, argv).output
     is_converted_well(former.lake)
 
@@ -364,5 +364,5 @@ def test_a_resource_that_nobody_declares_stops_it(former: FormerLake) -> None:
         replace(PLANTS, name="gone"), 1, {None: [{"plant_id": "p"}]}
     )
     assert "gone" not in RESOURCES
-    said = CliRunner().invoke(app, ["convert", "--lake", former.lake.root])
-    assert "gone: published in this lake, and not declared any more" in str(said.exception)
+    message = CliRunner().invoke(app, ["convert", "--lake", former.lake.root])
+    assert "gone: published in this lake, and not declared any more" in str(message.exception)

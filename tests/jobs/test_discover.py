@@ -59,9 +59,9 @@ def test_the_draft_is_what_was_declared(api: Running, name: str) -> None:
     assert draft.event_field == declared.event_field
     assert draft.count
     guessed = set(re.findall(r"column (\w+): .*null in all", text))
-    told = [one for one in draft.schema if one.name not in guessed]
-    assert told
-    assert [one.type for one in told] == [declared.schema.field(one.name).type for one in told]
+    messages = [one for one in draft.schema if one.name not in guessed]
+    assert messages
+    assert [one.type for one in messages] == [declared.schema.field(one.name).type for one in messages]
     assert {one.name for one in draft.schema if one.nullable} <= {one.name for one in declared.schema if one.nullable}
 
 
@@ -86,14 +86,14 @@ def test_a_bare_list_is_drafted_and_said(api: Running) -> None:
         "id": ("int64", False), "on": ("bool", False), "note": ("string", True), "class": ("string", False),
         "was": ("timestamp[us, tz=UTC]", False), "share": ("double", True),
     }  # fmt: skip
-    for said in (
+    for output in (
         "rows: the reply[]",
         "null or absent in 1 of 3 rows",
         "null in all 3 rows",
         "tags is left out",
         "open   time filter",
     ):
-        assert said in text
+        assert output in text
 
 
 def test_nothing_to_infer_from_is_said(api: Running) -> None:

@@ -234,10 +234,10 @@ def test_a_large_batch_stays_where_it_is(engine: Engine, files: list[str]) -> No
         assert batch.connect is not None
         for _ in range(2):  # the second while the first is still open
             cursor = batch.connect()
-            said = cursor.execute(
+            output = cursor.execute(
                 f"SELECT count(*), count(nameplate), current_setting('TimeZone') FROM {batch.table}"
             ).fetchall()
-            assert said == [(13, 6, "UTC")]
+            assert output == [(13, 6, "UTC")]
     else:
         assert (type(batch).__name__, batch.count()) == ("DataFrame", 13)
     with pytest.raises(EngineError, match="no view"):
@@ -294,12 +294,12 @@ def test_a_notebook_in_a_job_takes_the_session_of_the_job(tmp_path: Path) -> Non
         session.stop()
         """)
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, str(driver)], capture_output=True, text=True, timeout=120, check=True
     ).stdout.splitlines()
-    ids = {line.split()[0]: line.split(maxsplit=2)[1] for line in said if line.startswith(("CHILD", "DRIVER"))}
+    ids = {line.split()[0]: line.split(maxsplit=2)[1] for line in output if line.startswith(("CHILD", "DRIVER"))}
     assert ids["CHILD"] == ids["DRIVER"]
-    assert any("Row" not in line and "[{'id': 0}, {'id': 1}]" in line for line in said)
+    assert any("Row" not in line and "[{'id': 0}, {'id': 1}]" in line for line in output)
 
 
 def test_spark_gets_names_in_backticks_and_text_as_it_is() -> None:

@@ -245,5 +245,5 @@ def test_extraction_does_not_import_pandas(api: Running, tmp_path: Path) -> None
         str(tmp_path),
         "2",
     ]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ}).stdout
-    assert '"pandas": false' in said
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ}).stdout
+    assert '"pandas": false' in output

@@ -182,23 +182,23 @@ def test_nothing_late_changes_nothing() -> None:
     assert calm.recommended == calm.lookback
     assert calm.caught(timedelta(0)) is None
     assert calm.missed(timedelta(0)) == pytest.approx(0.3, abs=0.01)
-    said = describe_lateness(calm)
-    assert "turned up behind the edge: 0, of 400 read again over 10.0 days" in said
-    assert "too few late rows to tell which share it catches (0 seen, 30 needed)" in said
-    assert "expected miss is at most 0.3 rows a day" in said
-    assert "%" not in said
-    assert "recommended" not in said
+    output = describe_lateness(calm)
+    assert "turned up behind the edge: 0, of 400 read again over 10.0 days" in output
+    assert "too few late rows to tell which share it catches (0 seen, 30 needed)" in output
+    assert "expected miss is at most 0.3 rows a day" in output
+    assert "%" not in output
+    assert "recommended" not in output
     assert text_histogram([0] * 10).count("\n") == 0
     assert poisson_upper(100) == pytest.approx(118.08, rel=0.01)
 
 
 def test_a_small_sample_says_that_it_cannot_tell() -> None:
     small = Lateness("events", timedelta(minutes=30), 24, 0.0013, (), 24, ())
-    said = describe_lateness(small)
-    assert "too few rows to tell how many turn up behind the edge (24 seen, 24 read again, 300 needed)" in said
-    assert "over" not in said
-    assert "a day" not in said
-    assert "%" not in said
+    output = describe_lateness(small)
+    assert "too few rows to tell how many turn up behind the edge (24 seen, 24 read again, 300 needed)" in output
+    assert "over" not in output
+    assert "a day" not in output
+    assert "%" not in output
     assert (small.missed(small.lookback), small.recommended) == (None, small.lookback)
     figure = plot_lateness(small)
     assert figure.axes[1].get_title() == "too few rows to tell which turn up late"

@@ -675,13 +675,13 @@ def test_again_is_nothing_new(landing: Landing, engine: Engine, gate: QuickGate)
 def test_a_run_that_goes_on_is_told_what_it_had_published(landing: Landing, engine: Engine, gate: QuickGate) -> None:
     run = landing.land(MEASUREMENTS, [measurement(1), measurement(1), measurement(2, value=-9999.0), measurement(3)])
     first = promote(landing.lake, MEASUREMENTS, engine, gate, run)
-    told: list[tuple[str, int]] = []
+    messages: list[tuple[str, int]] = []
     again = promote_all(
-        landing.lake, [MEASUREMENTS, PLANTS], engine, gate, run, lambda name, more: told.append((name, more))
+        landing.lake, [MEASUREMENTS, PLANTS], engine, gate, run, lambda name, more: messages.append((name, more))
     )
     assert again[0] == replace(first, verdicts=(), seconds=0.0, stages={})
     assert again[1].outcome == "nothing new"
-    assert told == [("measurements", 1), ("plants", 1)]
+    assert messages == [("measurements", 1), ("plants", 1)]
     assert promote_all(landing.lake, [MEASUREMENTS], engine, gate, landing.run())[0].outcome == "nothing new"
 
 

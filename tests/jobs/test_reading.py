@@ -390,13 +390,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     address = "http://{}:{}".format(*server.get_host_and_port())
-    said = {
+    output = {
         "ACCESS_KEY_ID": "none",
         "SECRET_ACCESS_KEY": "none",
         "DEFAULT_REGION": "eu-central-1",
         "ENDPOINT_URL": address,
     }
-    for name, value in said.items():
+    for name, value in output.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     boto3.client("s3").create_bucket(
         Bucket="the-lake", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
@@ -539,9 +539,9 @@ def test_the_examples_of_the_readme_run(
             code = code.replace('duckdb.sql("INSTALL iceberg; LOAD iceberg")\n', "").replace("import duckdb\n", "")
             space["duckdb"] = installed
         exec(code, space)  # Spark's: the session that runs here has the runtime, and getOrCreate gives it
-    said = capsys.readouterr().out
-    assert said.count("sen-00003") == 3, said  # DuckDB, Polars, Spark
-    assert re.search(r"^count +109\.0", said, re.MULTILINE), said  # pandas: good ones with a value
+    output = capsys.readouterr().out
+    assert output.count("sen-00003") == 3, output  # DuckDB, Polars, Spark
+    assert re.search(r"^count +109\.0", output, re.MULTILINE), output  # pandas: good ones with a value
 
 
 def test_the_query_for_athena_runs(published: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_run_with_faults_replays_to_the_same_bytes_with_no_server(
         then = lake.manifest(key)
         assert into.manifest(key) == then  # the very requests, retries and listings
         assert all(into.read(part.key) == lake.read(part.key) for part in then.parts)
-    drift = {said for key in lake.list(f"raw/measurements/_manifests/{RUN}") for said in lake.manifest(key).drift}
+    drift = {message for key in lake.list(f"raw/measurements/_manifests/{RUN}") for message in lake.manifest(key).drift}
     assert len(drift) >= 2  # the drifted pages are among what was replayed
     assert (
         max(
@@ -280,10 +280,10 @@ def test_a_window_whose_cursor_expired_begins_its_cassette_anew(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"), [(False, True, "there is no cassette"), (True, False, "turned recording off")]
+    ("first", "second", "message"), [(False, True, "there is no cassette"), (True, False, "turned recording off")]
 )
 def test_a_window_that_was_recorded_in_part_says_so(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool, said: str
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, second: bool, message: str
 ) -> None:
     monkeypatch.setattr(landing_room, "PART_ROWS", 900)
     lake, count = recorded(world, tmp_path / "lake"), itertools.count()
@@ -299,7 +299,7 @@ def test_a_window_that_was_recorded_in_part_says_so(
         extract(client_of(api, record=second), lake, MEASUREMENTS, whole, RUN)
     windows = {one.window: one.differences for one in replay(lake, RUN, Lake(str(tmp_path / "into")))}
     (line,) = windows.pop(whole.key)
-    assert said in line
+    assert message in line
     assert set(windows.values()) == {()}
 
 
@@ -380,14 +380,14 @@ def test_only_an_empty_lake_takes_a_replay(world: World, tmp_path: Path) -> None
 
 
 def one_cassette(tmp_path: Path, replies: int = 3) -> tuple[bytes, dict[str, object]]:
-    said: dict[str, object] = {"run": RUN, "resource": "plants", "window": "w"}
+    message: dict[str, object] = {"run": RUN, "resource": "plants", "window": "w"}
     settings = ApiSettings("http://127.0.0.1:1/v1", "http://127.0.0.1:1/token", "id", Secret("s3cret"))
-    recorder = Recorder(tmp_path / "piece", settings, {**said, "piece": 0})
+    recorder = Recorder(tmp_path / "piece", settings, {**message, "piece": 0})
     client = Client(settings, auth=Signed(), transport=Echo(), sleep=lambda seconds: None).with_recorder(recorder)
     for number in range(replies):
         client.get("/plants", {"cursor": str(number)})
     recorder.close(last=True)
-    return (tmp_path / "piece").read_bytes(), said
+    return (tmp_path / "piece").read_bytes(), message
 
 
 class Signed(requests.auth.AuthBase):
@@ -407,11 +407,11 @@ class Echo(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
         reply = requests.Response()
         reply.status_code, reply.request, reply.url = self.status, request, str(request.url)
-        said = {"you": dict(request.headers), "secret": "s3cret", "data": ["a"] * 200}
+        message = {"you": dict(request.headers), "secret": "s3cret", "data": ["a"] * 200}
         reply.headers.update(
             {"Set-Cookie": "session=1", "X-Request-Id": "r-1", "X-Token": "t0ken/xyz", "Date": "s3cret"}
         )
-        reply.raw = io.BytesIO(json.dumps(said).encode())
+        reply.raw = io.BytesIO(json.dumps(message).encode())
         return reply
 
     def close(self) -> None: ...
@@ -441,22 +441,22 @@ def test_no_secret_is_kept_even_where_a_server_repeats_it(tmp_path: Path, status
     assert b'"you"' in bodies
 
 
-def played(data: bytes, said: dict[str, object]) -> Player:
-    return Player([("cassette", io.BytesIO(data))], said)
+def played(data: bytes, message: dict[str, object]) -> Player:
+    return Player([("cassette", io.BytesIO(data))], message)
 
 
 def test_every_changed_or_missing_byte_is_refused(tmp_path: Path) -> None:
-    data, said = one_cassette(tmp_path)
-    assert replaying(played(data, said)).get("/plants", {"cursor": "1"}).status == 200
+    data, message = one_cassette(tmp_path)
+    assert replaying(played(data, message)).get("/plants", {"cursor": "1"}).status == 200
     for at in range(0, len(data), 7):
         changed = bytearray(data)
         changed[at] ^= 0x10
         with pytest.raises(CassetteError, match="cassette"):
-            played(bytes(changed), said)
+            played(bytes(changed), message)
         with pytest.raises(CassetteError, match="cut off"):
-            played(data[:at], said)
+            played(data[:at], message)
     with pytest.raises(CassetteError, match="changed"):
-        played(data + b"x", said)
+        played(data + b"x", message)
 
 
 @pytest.mark.parametrize(

@@ -245,15 +245,15 @@ def test_a_plant_that_is_more_than_a_share_is_split_by_its_sensors(
 def test_a_plant_that_the_list_lacks_is_not_lost(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: tuple[Lake, Manifest]
 ) -> None:
-    listing, told, lake = reference_room.REFERENCES["plants"], list[str](), Lake(str(tmp_path))
+    listing, messages, lake = reference_room.REFERENCES["plants"], list[str](), Lake(str(tmp_path))
     monkeypatch.setitem(reference_room.REFERENCES, "plants", lambda *words: listing(*words)[1:])  # type: ignore[attr-defined]
     with served(world) as api:
         client = client_of(api)
-        manifest = split(client, lake, on_rows=lambda name, rows: told.append(name))
+        manifest = split(client, lake, on_rows=lambda name, rows: messages.append(name))
     assert set(client.listed()) == {"whole"}
     assert rows_of(lake, manifest) == rows_of(*plain)
-    (said,) = {name for name in told if " " in name}
-    assert "of them by plant_id: not split by it" in said
+    (output,) = {name for name in messages if " " in name}
+    assert "of them by plant_id: not split by it" in output
     assert len([path for path, _ in client.asked if path.endswith("/count")]) == 2 + 3 + 1, (
         "asked once, not three times"
     )

@@ -89,11 +89,11 @@ def on_threads(api: Running, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def test_windows_are_dealt_out_evenly_and_none_is_forgotten() -> None:
     windows = cut(Window(NOW - timedelta(hours=100), NOW), timedelta(hours=1))
     due = [Due("measurements", window, rows) for window, rows in zip(windows, [100_000, *[1_000] * 99], strict=True)]
-    hands = balanced(due, 8)
-    loads = [sum(one.rows or 0 for one in hand) for hand in hands]
-    assert sorted(one.window for hand in hands for one in hand) == list(windows)
+    tasks = balanced(due, 8)
+    loads = [sum(one.rows or 0 for one in hand) for hand in tasks]
+    assert sorted(one.window for hand in tasks for one in hand) == list(windows)
     assert max(loads) == 100_000
-    assert [len(hand) for hand in hands].count(1) == 1, "the large window has a task of its own"
+    assert [len(hand) for hand in tasks].count(1) == 1, "the large window has a task of its own"
     assert max(loads[1:]) - min(loads[1:]) <= 1_000
     assert balanced([], 8) == []
 
@@ -125,10 +125,10 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
     from pyspark import cloudpickle
 
     client, lake = client_of(api), Lake(str(tmp_path))
-    told: list[int] = []
+    messages: list[int] = []
     functions = {
         **module.serve_signer(client.auth),
-        "rows": lambda name, rows: told.append(rows),
+        "rows": lambda name, rows: messages.append(rows),
     }
     with closing(serve_rate(client.budget, threading.Event(), functions=functions)) as desk:
         work = task(api, desk.address, lake)
@@ -136,7 +136,7 @@ def test_what_an_executor_gets_holds_no_secret_and_works(api: Running, tmp_path:
         ((landed, failure, log),) = list(work([DUE]))
     assert failure is None
     assert raw(lake) == raw(on_threads)
-    assert sum(told) == sum(one.received for one in landed)
+    assert sum(messages) == sum(one.received for one in landed)
     assert client.auth.fetched == 1, "one token for all"
     assert log.requests == sum(one.requests for one in landed)
 

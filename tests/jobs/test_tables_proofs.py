@@ -23,23 +23,23 @@ def test_what_the_tables_promise_holds_in_the_short_form(proof: str) -> None:
     assert ended.stdout.splitlines()[-1].startswith(f"{proof}: ")
 
 
-def fail(tell: Callable[[Any], None]) -> None:
-    tell("ready")
+def fail(report: Callable[[Any], None]) -> None:
+    report("ready")
     raise ValueError("the disk is full")
 
 
-def die(tell: Callable[[Any], None]) -> None:
-    tell("ready")
+def die(report: Callable[[Any], None]) -> None:
+    report("ready")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("work", "said"), [(fail, "ValueError: the disk is full"), (die, "one ended with -9 before it had told all")]
+    ("work", "output"), [(fail, "ValueError: the disk is full"), (die, "one ended with -9 before it had told all")]
 )
-def test_a_process_that_fails_or_dies_is_heard_at_once(work: Callable[..., None], said: str) -> None:
+def test_a_process_that_fails_or_dies_is_heard_at_once(work: Callable[..., None], output: str) -> None:
     child = Child("one", work)
     assert child.hear() == "ready"
-    with pytest.raises(ChildFailed, match=said):
+    with pytest.raises(ChildFailed, match=output):
         child.hear()
     child.join()
     with pytest.raises(ChildFailed, match="one ended"):

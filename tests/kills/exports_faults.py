@@ -56,10 +56,10 @@ def main() -> int:
             extract_module.ExportRequest = lambda *fields: ExportRequest(*fields, format=form, compression=compression)  # type: ignore[assignment,misc] # noqa: B023
             for fault, jobs in matrix():
                 runs += 1
-                said = wrong_with(world, Path(name) / str(runs), fault, jobs, expected)
-                if said:
+                output = wrong_with(world, Path(name) / str(runs), fault, jobs, expected)
+                if output:
                     wrong += 1
-                    print(f"{fault.kind} on {fault.on}, {form}, {compression}: {said}", file=sys.stderr)
+                    print(f"{fault.kind} on {fault.on}, {form}, {compression}: {output}", file=sys.stderr)
     print(
         f"export faults: {len(matrix())} faults x {runs // len(matrix())} ways on window {HOUR}: {runs - wrong} of {runs} "
         f"landed the same bytes as pages and left nothing; {wrong} wrong; {time.monotonic() - began:.0f} s"

@@ -57,10 +57,10 @@ def started(root: Path, api: str, death: Death) -> int:
     timer = threading.Timer(death.after_s, child.kill)
     if death.after_s:
         timer.start()
-    _, said = child.communicate()
+    _, output = child.communicate()
     timer.cancel()
     if child.returncode not in (0, -9):
-        raise RuntimeError(said.decode())
+        raise RuntimeError(output.decode())
     return child.returncode
 
 
@@ -78,7 +78,7 @@ def fingerprint(root: Path) -> dict[str, Any]:
         for zone in ("qualified", "quarantine")
     }
     claims = {name: [str(window) for window in Lake(str(root)).ledger(name).covered] for name in RESOURCES}
-    problems = [said for name in RESOURCES for said in verify(Lake(str(root)), name)]
+    problems = [output for name in RESOURCES for output in verify(Lake(str(root)), name)]
     return {"raw": files, "rows": rows, "covered": claims, "problems": problems}
 
 
@@ -119,10 +119,10 @@ def main(argv: list[str] | None = None) -> str:
             {name: getattr(running, name) for name in ("base_url", "token_url", "client_id", "client_secret")}
         )
         whole, began = Path(folder) / "whole", time.monotonic()
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, str(JOB), str(whole), api, "0", ""], check=True, capture_output=True, text=True
         ).stdout
-        seconds, writes = time.monotonic() - began, json.loads(said)["writes"]
+        seconds, writes = time.monotonic() - began, json.loads(output)["writes"]
         expected = fingerprint(whole)
         assert not expected["problems"], expected["problems"]
         assert len(expected["rows"]) >= 3, expected["rows"]

@@ -23,7 +23,7 @@ def evidence(window: Window, run: str) -> Evidence:
     return Evidence(window, run, f"raw/x/_manifests/{run}/{window.key}.json", 7, 7, 7, None, None, "0" * 64, 1)
 
 
-def advance(root: str, run: str, windows: list[Window], told: "multiprocessing.Queue[int]") -> None:
+def advance(root: str, run: str, windows: list[Window], messages: "multiprocessing.Queue[int]") -> None:
     conflicts = 0
     append = module.Log.append
 
@@ -39,23 +39,23 @@ def advance(root: str, run: str, windows: list[Window], told: "multiprocessing.Q
     lake = Lake(root)
     for window in windows:
         lake.close("x", run, [evidence(window, run)])
-    told.put(conflicts)
+    messages.put(conflicts)
 
 
 def race(processes: int, advances: int) -> tuple[int, float]:
     "Conflicts that were met, and seconds; AssertionError when a window is lost or counted twice."
     windows = list(cut(Window(START, START + timedelta(minutes=advances)), timedelta(minutes=1)))
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
+    messages = context.Queue()
     with tempfile.TemporaryDirectory() as root:
         shares = [windows[number::processes] for number in range(processes)]
         runners = [
-            context.Process(target=advance, args=(root, f"run-{n}", share, told)) for n, share in enumerate(shares)
+            context.Process(target=advance, args=(root, f"run-{n}", share, messages)) for n, share in enumerate(shares)
         ]
         began = time.monotonic()
         for one in runners:
             one.start()
-        conflicts = sum(told.get(timeout=600) for _ in runners)
+        conflicts = sum(messages.get(timeout=600) for _ in runners)
         for one in runners:
             one.join()
         seconds = time.monotonic() - began
@@ -75,10 +75,10 @@ def main(argv: list[str] | None = None) -> str:
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 8])
     options = parser.parse_args(argv)
     found = {number: race(number, options.advances) for number in options.processes}
-    said = ", ".join(
+    output = ", ".join(
         f"{number} processes {conflicts} conflicts in {seconds:.0f} s" for number, (conflicts, seconds) in found.items()
     )
-    line = f"races: {options.advances:,} advances each: {said}; none lost, none counted twice"
+    line = f"races: {options.advances:,} advances each: {output}; none lost, none counted twice"
     print(line)
     return line
 

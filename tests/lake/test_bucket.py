@@ -78,13 +78,13 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def _aws(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    said = {
+    output = {
         "ACCESS_KEY_ID": "none",
         "SECRET_ACCESS_KEY": "none",
         "DEFAULT_REGION": "eu-central-1",
         "EC2_METADATA_DISABLED": "true",
     }
-    for name, value in {**said, "ENDPOINT_URL_S3": endpoint, "ENDPOINT_URL_GLUE": endpoint}.items():
+    for name, value in {**output, "ENDPOINT_URL_S3": endpoint, "ENDPOINT_URL_GLUE": endpoint}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("SMARTSENSOR_DATABASE", f"lake_{uuid.uuid4().hex}")  # moto keeps one catalog for all tests
 

@@ -35,10 +35,10 @@ def test_a_commit_that_landed_and_was_answered_by_an_error_has_landed(
     land, answers = SqlCatalog.commit_table, [answer]
 
     def lost(*arguments: Any, **more: Any) -> Any:
-        said = land(*arguments, **more)
+        output = land(*arguments, **more)
         if answers:
             raise answers.pop()
-        return said
+        return output
 
     monkeypatch.setattr(SqlCatalog, "commit_table", lost)
     assert commit(table, Version(1, run="r", attempt="a"), [staged(lake, "one")]).number == 1

@@ -159,11 +159,11 @@ def test_duckdb_and_polars_read_the_moved_one(before: Lake, tmp_path: Path) -> N
     lake = Lake(str(tmp_path / "a moved läke"))
     table, reader = open_readings(lake), duckdb_reader(tmp_path / "extensions")
     metadata = table.metadata_location.removeprefix("file://")
-    said = reader.execute(f"SELECT id, value FROM iceberg_scan('{metadata}') ORDER BY id").fetchall()
-    assert said == THIRD
+    output = reader.execute(f"SELECT id, value FROM iceberg_scan('{metadata}') ORDER BY id").fetchall()
+    assert output == THIRD
     old = versions(table)[0].snapshot
-    said = reader.execute(f"SELECT id, value FROM iceberg_scan('{metadata}', snapshot_from_id={old}) ORDER BY id")
-    assert said.fetchall() == FIRST
+    output = reader.execute(f"SELECT id, value FROM iceberg_scan('{metadata}', snapshot_from_id={old}) ORDER BY id")
+    assert output.fetchall() == FIRST
     assert polars.scan_iceberg(table).sort("id").select("id", "value").collect().rows() == THIRD
     assert polars.scan_iceberg(table, snapshot_id=old).sort("id").select("id", "value").collect().rows() == FIRST
 
@@ -258,8 +258,8 @@ def test_three_processes_at_once(before: Lake, tmp_path: Path, lost: bool) -> No
     command = [sys.executable, "-c", OPEN, str(tmp_path / "after")]
     several = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in several:
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+        _, output = process.communicate(timeout=120)
+        assert process.returncode == 0, output
     has_all_three(Lake(str(tmp_path / "after")))
 
 

@@ -145,15 +145,15 @@ def test_a_disk_that_fails_at_each_write(lake: Lake, monkeypatch: pytest.MonkeyP
     while True:
         staged = stage(lake, [(f"c{failures}", 3.0, 22)])
         with monkeypatch.context() as patch:
-            failed, said = failing(patch, failures, code), ""
+            failed, output = failing(patch, failures, code), ""
             try:
                 add(lake, staged, f"attempt {failures}")
             except LakeError as error:
-                said = str(error)
+                output = str(error)
         if not failed():
             break
-        assert advice in said
-        assert "/qualified/readings" in said
+        assert advice in output
+        assert "/qualified/readings" in output
         assert rows_of(open_readings(lake)) == ROWS
         failures += 1
     assert failures > 8, "data files, folders, manifest, list, metadata"
@@ -170,9 +170,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     ):
         pytest.skip("only root may mount a small disk")
     try:
-        lake, number, said = Lake(str(mount / "lake")), -1, ""
+        lake, number, output = Lake(str(mount / "lake")), -1, ""
         publish(lake, [("a", 1.0, 20)])
-        while not said:
+        while not output:
             number += 1
             staged = stage(lake, [(f"b{number}", 1.0, 21)])
             if number == 3:  # what is left is enough for a part of a commit
@@ -181,8 +181,8 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
             try:
                 add(lake, staged, f"{number}")
             except LakeError as error:
-                said = str(error)
-        assert "the disk is full: free some space" in said
+                output = str(error)
+        assert "the disk is full: free some space" in output
         rows = rows_of(open_readings(lake))
         assert len(rows) == current(open_readings(lake)).number == number + 1
         (mount / "ballast").unlink()

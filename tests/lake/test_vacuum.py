@@ -163,19 +163,19 @@ def test_the_command_shows_and_removes_only_when_told(tmp_path: Path) -> None:
         if "qualified" in str(path):
             os.utime(path, (0, 0))
     before, argv = data(lake), ["vacuum", "--lake", str(root), "--keep-versions", "1", "--keep-days", "0"]
-    said = call.invoke(app, argv)
-    assert said.exit_code == 0
-    assert "tables" in said.output
-    assert "Nothing was removed: --yes does it." in said.output
+    message = call.invoke(app, argv)
+    assert message.exit_code == 0
+    assert "tables" in message.output
+    assert "Nothing was removed: --yes does it." in message.output
     assert data(lake) == before
     mine = claim(lake, "20261120T100000Z-test")
     assert "is at work" in str(call.invoke(app, [*argv, "--yes"]).exception)
     lake.put(
         f"state/_claims/run/lease-{mine.fence:08}.json", json.dumps({"until": "2026-01-01T00:00:00+00:00"}).encode()
     )
-    said = call.invoke(app, [*argv, "--yes"])
-    assert said.exit_code == 0
-    assert "qualified/readings: versions 1 to 1 can't be read any more" in said.output
+    message = call.invoke(app, [*argv, "--yes"])
+    assert message.exit_code == 0
+    assert "qualified/readings: versions 1 to 1 can't be read any more" in message.output
     assert len(data(lake)) == len(before) - 1
     assert rows_of(open_readings(lake))[0] == ("a", 3.0)
 
@@ -263,11 +263,11 @@ class History:
 @example([("publish", 20), ("publish", 20), ("plan, publish, vacuum", 1), ("roll back", 1), ("vacuum", 0)])
 def test_a_vacuum_at_any_point_takes_nothing_that_is_needed(steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as root:
-        told = History(Path(root))
+        messages = History(Path(root))
         for what, how in steps:
-            told.step(what, how)
-        told.vacuum(0)
-        assert {file.uri for file in files(told.table)} == {told.lake.uri(key) for key in data(told.lake)}
+            messages.step(what, how)
+        messages.vacuum(0)
+        assert {file.uri for file in files(messages.table)} == {messages.lake.uri(key) for key in data(messages.lake)}
 
 
 # --- old documents ----------------------------------------------------------------------------------------------------

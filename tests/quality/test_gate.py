@@ -342,7 +342,7 @@ def test_spark_counts_the_same(gate: Gate, db: duckdb.DuckDBPyConnection, spark:
 @pytest.mark.slow
 def test_literals_in_spark(spark: Any) -> None:
     for text in ("it's", "\\", "'\\''; drop", "ünï\n😀", ""):
-        assert spark.sql(f"select {sql_literal(text)} as said").first().said == text
+        assert spark.sql(f"select {sql_literal(text)} as said").first().output == text
 
 
 # --- suites ----------------------------------------------------------------------------------------------------------------
@@ -356,11 +356,11 @@ def test_there_is_a_suite_for_each_resource_and_zone() -> None:
 def test_a_suite_is_what_gx_makes_of_it(gate: Gate, path: Path) -> None:
     import great_expectations as gx
 
-    said = json.loads(path.read_text(encoding="utf-8"))
-    made = gx.ExpectationSuite(**said).to_json_dict()
-    assert made["expectations"] == said["expectations"]  # GX drops what it does not understand: then this differs
-    assert said["meta"]["key"] == list(RESOURCES[path.stem.split(".")[0]].key)
-    assert said["meta"]["team"]
+    output = json.loads(path.read_text(encoding="utf-8"))
+    made = gx.ExpectationSuite(**output).to_json_dict()
+    assert made["expectations"] == output["expectations"]  # GX drops what it does not understand: then this differs
+    assert output["meta"]["key"] == list(RESOURCES[path.stem.split(".")[0]].key)
+    assert output["meta"]["team"]
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
@@ -518,7 +518,7 @@ def test_the_picture_has_a_mark_for_each_expectation(gate: Gate) -> None:
 # --- the site --------------------------------------------------------------------------------------------------------------
 
 
-class Shelf(dict[str, bytes]):
+class DictLake(dict[str, bytes]):
     """A lake in memory that counts what is read."""
 
     reads = 0
@@ -569,7 +569,7 @@ def judged(gate: Gate) -> Callable[..., Gate]:
 
 
 def test_pages_load_nothing_and_escape_what_the_api_sent(judged: Callable[..., Gate]) -> None:
-    lake = Shelf()
+    lake = DictLake()
     assert judged("run-1").write_docs(lake) == "quality/index.html"
     pages = {key: data for key, data in lake.items() if key.endswith(".html")}
     assert set(pages) == {"quality/index.html", "quality/run-1/hostile.html"}
@@ -587,7 +587,7 @@ def test_pages_load_nothing_and_escape_what_the_api_sent(judged: Callable[..., G
 
 
 def test_a_page_shows_all_that_was_judged_of_a_resource(gate: Gate, judged: Callable[..., Gate]) -> None:
-    lake, made = Shelf(), judged("run-1")
+    lake, made = DictLake(), judged("run-1")
     made.judge(HOSTILE, "hostile", "raw", {"expected_rows": 99}, {"window": "second"})
     made.write_docs(lake)
     page = lake["quality/run-1/hostile.html"].decode()
@@ -598,7 +598,7 @@ def test_a_page_shows_all_that_was_judged_of_a_resource(gate: Gate, judged: Call
 
 
 def test_writing_again_writes_only_what_is_new(judged: Callable[..., Gate]) -> None:
-    lake, made = Shelf(), judged("run-1")
+    lake, made = DictLake(), judged("run-1")
     made.write_docs(lake)
     lake["quality/run-1/hostile.html"] = b"kept"
     made.write_docs(lake)
@@ -606,7 +606,7 @@ def test_writing_again_writes_only_what_is_new(judged: Callable[..., Gate]) -> N
 
 
 def test_the_index_is_bounded_and_reads_little(judged: Callable[..., Gate]) -> None:
-    lake = Shelf()
+    lake = DictLake()
     for n in range(6):
         judged(f"run-{n}", hours=n, newest=4).write_docs(lake)
     lake.reads = 0
@@ -620,7 +620,7 @@ def test_the_index_is_bounded_and_reads_little(judged: Callable[..., Gate]) -> N
 
 
 def test_jobs_side_by_side_all_reach_the_index(judged: Callable[..., Gate]) -> None:
-    class Busy(Shelf):
+    class Busy(DictLake):
         "Another job of the same run writes its entry while this one writes the index."
 
         other: dict[str, bytes]
@@ -631,7 +631,7 @@ def test_jobs_side_by_side_all_reach_the_index(judged: Callable[..., Gate]) -> N
                 self.update(self.other)
                 self.other = {}
 
-    lake, other = Busy(), Shelf()
+    lake, other = Busy(), DictLake()
     judged("run-1").write_docs(other)
     lake.other = {"quality/runs/run-1/plants.json": other["quality/runs/run-1/hostile.json"]}
     judged("run-1").write_docs(lake)
@@ -640,7 +640,7 @@ def test_jobs_side_by_side_all_reach_the_index(judged: Callable[..., Gate]) -> N
 
 
 def test_a_lost_index_is_made_again_from_the_entries(judged: Callable[..., Gate]) -> None:
-    lake = Shelf()
+    lake = DictLake()
     judged("run-1").write_docs(lake)
     del lake["quality/index.json"], lake["quality/index.html"]
     lake["quality/runs/notes.txt"] = b"a file of somebody else"

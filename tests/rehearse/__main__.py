@@ -100,15 +100,17 @@ class Rehearsal:
 
     def run(self) -> tuple[dict[str, Any], list[str], list[dict[str, Any]]]:
         "One execution: how it ended, the jobs that ran, what was told."
-        jobs, told = len(self.aws.runs), len(self.aws.published)
+        jobs, messages = len(self.aws.runs), len(self.aws.published)
         ended = self.wait(self.start())
         for one in self.aws.runs[jobs:]:
             if one["state"] != "SUCCEEDED":
-                out.print(f"     {one['job']} {one['lane']} {one['state']}: {one['said']}", style="dim", markup=False)
+                out.print(
+                    f"     {one['job']} {one['lane']} {one['state']}: {one['message']}", style="dim", markup=False
+                )
         return (
             ended,
             [f"{one['job'].removeprefix(NAME + '-')} {one['lane']}".strip() for one in self.aws.runs[jobs:]],
-            self.aws.published[told:],
+            self.aws.published[messages:],
         )
 
     def history(self, execution: str) -> list[dict[str, Any]]:
@@ -358,9 +360,9 @@ def two_at_once(act: Rehearsal, api: Any) -> None:
 
 def wrong_credentials(act: Rehearsal, api: Any) -> None:
     put_secret(act, api.client_id, "nobody-gave-us-this")
-    ended, jobs, told = act.run()
+    ended, jobs, messages = act.run()
     put_secret(act, api.client_id, api.client_secret)
-    text = " ".join(one["message"] for one in told)
+    text = " ".join(one["message"] for one in messages)
     act.say(
         "wrong credentials: FAILED, only the check ran",
         ended["status"] == "FAILED" and jobs == ["check"],
@@ -385,9 +387,9 @@ def killed(act: Rehearsal, api: Any) -> None:
 
     struck: list[str] = []
     act.aws.before_job = kill
-    ended, _, told = act.run()
+    ended, _, messages = act.run()
     act.aws.before_job = None
-    failed = [one for one in told if "extract" in one["subject"]]
+    failed = [one for one in messages if "extract" in one["subject"]]
     act.say(
         "a job is killed: FAILED, other lanes go on, people are told which",
         ended["status"] == "FAILED" and bool(failed),
@@ -411,9 +413,9 @@ def gate_holds(act: Rehearsal, api: Any) -> None:
         }
     )
     s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(suite).encode())
-    ended, _, told = act.run()
+    ended, _, messages = act.run()
     s3.put_object(Bucket=bucket, Key=key, Body=before)
-    text = " ".join(one["message"] for one in told)
+    text = " ".join(one["message"] for one in messages)
     act.say(
         "the gate holds: FAILED with exit code 6", ended["status"] == "FAILED" and "Exit code 6" in text, text[:230]
     )
@@ -423,8 +425,8 @@ def gate_holds(act: Rehearsal, api: Any) -> None:
 def api_down(act: Rehearsal, api: Any) -> None:
     os.kill(api.pid, signal.SIGTERM)
     time.sleep(1)
-    ended, jobs, told = act.run()
-    text = " ".join(one["message"] for one in told)
+    ended, jobs, messages = act.run()
+    text = " ".join(one["message"] for one in messages)
     act.say(
         "the API is down: FAILED as retryable, only the check ran",
         ended["status"] == "FAILED" and jobs == ["check"] and "Exit code 3" in text,
@@ -499,14 +501,14 @@ def deploy(act: Rehearsal, folder: Path) -> None:
     runner = {**act.terraform.env, **keys_of(f"{NAME}-deploy"), "PATH": f"{command_line(folder)}:{os.environ['PATH']}"}
     runner.pop("TF_VAR_release")
     for file, name in (("deploy.yml", "build"), ("deploy-environment.yml", "deploy")):
-        job, said = Job(place, file, name, values, dict(runner)), ""
+        job, final_message = Job(place, file, name, values, dict(runner)), ""
         try:
             for step in job.steps:
                 with timed(f"{file}: {step['name']}"):
                     job.run(step)
         except RuntimeError as error:
-            said = f"{error}\n{[one for one in act.aws.runs if one['state'] != 'SUCCEEDED']}"
-        act.say(f"{file}: all {len(job.steps)} shell steps of {name} end well", not said, said)
+            final_message = f"{error}\n{[one for one in act.aws.runs if one['state'] != 'SUCCEEDED']}"
+        act.say(f"{file}: all {len(job.steps)} shell steps of {name} end well", not final_message, final_message)
     act.terraform.env["TF_VAR_release"] = values["github.sha"]
 
 

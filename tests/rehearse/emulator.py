@@ -411,15 +411,15 @@ class Emulator:
         return answer
 
     def _refuse(self, asked: Asked, principal: str, environ: Environ, start: Any) -> list[bytes]:
-        said = f"role {principal} is not authorized to perform {asked.action} on {asked.resource}"
-        print(said, file=sys.stderr, flush=True)
+        final_message = f"role {principal} is not authorized to perform {asked.action} on {asked.resource}"
+        print(final_message, file=sys.stderr, flush=True)
         start(
             "403 Forbidden",
             [("Content-Type", "application/xml" if asked.action.startswith("s3:") else "application/json")],
         )
         if asked.action.startswith("s3:"):
-            return [f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>".encode()]
-        return [json.dumps({"__type": "AccessDeniedException", "message": said}).encode()]
+            return [f"<Error><Code>AccessDenied</Code><Message>{final_message}</Message></Error>".encode()]
+        return [json.dumps({"__type": "AccessDeniedException", "message": final_message}).encode()]
 
     def _backend(self) -> Any:
         from moto.backends import get_backend
@@ -466,7 +466,7 @@ class Emulator:
             "A job run whose state its process decides."
 
             job: Any = None
-            said: str = ""
+            final_message: str = ""
             ended: Any = None
             state: str = "STARTING"
             status = property(lambda run: run.state, lambda run, value: None)
@@ -481,8 +481,8 @@ class Emulator:
                 found["ExecutionTime"] = int(((self.ended or utcnow()) - self.started_on).total_seconds())
                 if self.ended is None:
                     found.pop("CompletedOn")
-                if self.said:
-                    found["ErrorMessage"] = self.said
+                if self.final_message:
+                    found["ErrorMessage"] = self.final_message
                 return found
 
         start = models.FakeJob.start_job_run
@@ -501,17 +501,17 @@ class Emulator:
 
         began = time.monotonic()
         try:
-            state, said = self._execute(job, run)
+            state, final_message = self._execute(job, run)
         except Exception as error:  # the script is missing, or its role may not read it
-            state, said = "FAILED", f"{type(error).__name__}: {error}"
-        run.said, run.ended = said, utcnow()
+            state, final_message = "FAILED", f"{type(error).__name__}: {error}"
+        run.final_message, run.ended = final_message, utcnow()
         self.runs.append(
             {
                 "job": job.name,
                 "lane": (run.arguments or {}).get("--lane", ""),
                 "state": state,
                 "seconds": time.monotonic() - began,
-                "said": said,
+                "message": final_message,
             }
         )
         run.state = state
@@ -568,11 +568,13 @@ class Emulator:
             for line in (out + err).strip().splitlines()
             if line.strip() and " INFO " not in line and " WARN " not in line
         ]
-        said = next((line for line in reversed(lines) if line.startswith("smartsensor:")), lines[-1] if lines else "")
+        final_message = next(
+            (line for line in reversed(lines) if line.startswith("smartsensor:")), lines[-1] if lines else ""
+        )
         code = next(
             (line for line in reversed(lines) if line.startswith("Exit code")), f"exit status {process.returncode}"
         )
-        return ("SUCCEEDED", "") if process.returncode == 0 else ("FAILED", f"{said} {code}"[:2000])
+        return ("SUCCEEDED", "") if process.returncode == 0 else ("FAILED", f"{final_message} {code}"[:2000])
 
     def _command(self, script: Path, env: dict[str, str]) -> list[str]:
         if not self.spark:
@@ -652,13 +654,13 @@ class Emulator:
 
     def _tell(self, job: Any, run: Any) -> None:
         "The event that Glue sends when a job ends badly; rules that match it have their targets told."
-        detail = {"jobName": job.name, "jobRunId": run.job_run_id, "state": run.state, "message": run.said}
+        detail = {"jobName": job.name, "jobRunId": run.job_run_id, "state": run.state, "message": run.final_message}
         from moto.events.models import EventPattern
 
         event: Any = {"source": "aws.glue", "detail-type": "Glue Job State Change", "detail": detail, "resources": []}
         for rule in self.client("events").list_rules()["Rules"]:
             if rule.get("EventPattern") and EventPattern.load(rule["EventPattern"]).matches_event(event):
-                message = f"{job.name} {run.state}: {run.said}"
+                message = f"{job.name} {run.state}: {run.final_message}"
                 self.published.append({"from": rule["Name"], "subject": "", "message": message})
 
     # --- SNS ---
@@ -667,10 +669,10 @@ class Emulator:
         from moto.sns.models import SNSBackend
 
         publish = SNSBackend.publish
-        told = self.published
+        messages = self.published
 
         def keep(backend: Any, message: str, *given: Any, **named: Any) -> Any:
-            told.append({"from": "state machine", "subject": named.get("subject") or "", "message": message})
+            messages.append({"from": "state machine", "subject": named.get("subject") or "", "message": message})
             return publish(backend, message, *given, **named)
 
         SNSBackend.publish = keep

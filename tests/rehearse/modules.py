@@ -30,9 +30,9 @@ def inputs(text: str) -> list[str]:
     for name, body in blocks(text, "variable"):
         kind = re.search(r"^  type\s*=\s*(.*?)(?=\n+  \w|\Z)", body, re.M | re.S)
         default = re.search(r"^  default\s*=\s*(.*)$", body, re.M)
-        told = re.sub(r"\s+", " ", kind[1]).strip() if kind else ""
+        meaning = re.sub(r"\s+", " ", kind[1]).strip() if kind else ""
         rows.append(
-            f"| {name} | {described(body)} | `{told}` | {f'`{default[1]}`' if default else 'n/a'} | {'no' if default else 'yes'} |"
+            f"| {name} | {described(body)} | `{meaning}` | {f'`{default[1]}`' if default else 'n/a'} | {'no' if default else 'yes'} |"
         )
     return rows
 
@@ -42,8 +42,8 @@ def written(name: str) -> str:
     text = "\n".join(path.read_text() for path in sorted((MODULES / name).glob("*.tf")))
     kinds = [("resource", "resource"), ("data", "data source")]
     made = [
-        f"| {a}.{b} | {told} |"
-        for kind, told in kinds
+        f"| {a}.{b} | {meaning} |"
+        for kind, meaning in kinds
         for a, b in sorted(set(re.findall(rf'^{kind} "(\w+)" "(\w+)"', text, re.M)))
     ]
     outputs = [f"| {one} | {described(body)} |" for one, body in blocks(text, "output")]

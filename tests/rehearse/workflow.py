@@ -27,7 +27,7 @@ class Job:
     name: str
     values: Mapping[str, str]  # of expressions: github.sha, inputs.environment, …
     env: dict[str, str]  # what the runner would have
-    told: dict[str, str] = field(default_factory=dict)  # output by step
+    outputs: dict[str, str] = field(default_factory=dict)  # output by step
 
     def __post_init__(self) -> None:
         text = (self.checkout / WORKFLOWS / self.file).read_text()
@@ -51,7 +51,7 @@ class Job:
             cwd=folder, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=3600,
         )  # fmt: skip
-        self.told[step["name"]] = done.stdout
+        self.outputs[step["name"]] = done.stdout
         if done.returncode:
             raise RuntimeError(
                 f"{self.file}, step {step['name']!r} ended with {done.returncode}:\n{done.stdout[-4000:]}"

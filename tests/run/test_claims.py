@@ -42,9 +42,9 @@ def test_a_lease_that_ran_out_is_taken_over_and_the_slow_one_is_told(tmp_path: P
     with pytest.raises(Busy):
         claim(lake, TWO, now=lambda: almost)
     quick = claim(lake, TWO, now=lambda: after)
-    for told in (lambda: renew(lake, slow), fence(lake, slow.name)):
+    for refused in (lambda: renew(lake, slow), fence(lake, slow.name)):
         with pytest.raises(Fenced):
-            told()
+            refused()
     renew(lake, quick)
 
 
@@ -93,11 +93,11 @@ def test_of_many_that_claim_at_once_one_wins(tmp_path: Path) -> None:
         for n in range(3)
     ]
     lost = 0
-    said = [one.stdout.readline() for one in runners if one.stdout]  # an empty line: it ended
+    output = [one.stdout.readline() for one in runners if one.stdout]  # an empty line: it ended
     for one in runners:
         _, err = one.communicate("")
         lost += "Nothing was done" in err
-    assert sorted(said) == ["", "", "mine\n"]
+    assert sorted(output) == ["", "", "mine\n"]
     assert lost == 2
 
 

@@ -84,12 +84,12 @@ def test_the_local_kernel_takes_every_magic(tmp_path: Path) -> None:
     show = "import os\nprint(glue_session['worker_type'], len(glue_session), os.environ['PYSPARK_SUBMIT_ARGS'])"
     path = tmp_path / "magics.ipynb"
     assert executed(path, "# a comment may stand first\n" + "\n".join(lines), *cells, show) is None
-    said = printed(path)
-    assert "--conf spark.a.b=1 --conf spark.c=2 --conf spark.d=3 pyspark-shell" in said
-    assert "G.1X" in said
-    assert "arn:role" not in said, "the cell of %%assume_role may hold a key"
+    message = printed(path)
+    assert "--conf spark.a.b=1 --conf spark.c=2 --conf spark.d=3 pyspark-shell" in message
+    assert "G.1X" in message
+    assert "arn:role" not in message, "the cell of %%assume_role may hold a key"
     for name in set(LINE_MAGICS) - {"help", "status", "stop_session"}:
-        assert f"Recorded, for AWS Glue: {name}" in said
+        assert f"Recorded, for AWS Glue: {name}" in message
     assert len(set(LINE_MAGICS)) == 25
     assert set(CELL_MAGICS) == {"sql", "configure", "tags", "assume_role"}
 
@@ -192,7 +192,7 @@ def test_a_good_job_streams_its_output_and_keeps_its_notebook(
 
 
 @pytest.mark.parametrize(
-    ("cell", "code", "said"),
+    ("cell", "code", "message"),
     [
         ("1 / 0", 1, "ZeroDivisionError"),
         ("import sys\nsys.exit(3)", 1, "SystemExit"),
@@ -201,10 +201,10 @@ def test_a_good_job_streams_its_output_and_keeps_its_notebook(
     ],
 )
 def test_a_failing_job_keeps_its_notebook_and_ends_badly(
-    cell: str, code: int, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    cell: str, code: int, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert outcome(tmp_path, "print('first')", cell, "print('never')") == code
-    assert said in capfd.readouterr().err
+    assert message in capfd.readouterr().err
     assert kept(tmp_path) == ["job.html", "job.ipynb"]
 
 
@@ -271,10 +271,10 @@ def test_a_session_that_never_started_is_no_success(
     ],
 )
 def test_what_glues_kernel_says_of_a_session_is_a_fault(text: str, fault: bool) -> None:
-    told = nbformat.v4.new_output("stream", name="stderr", text=text)
-    cell = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[told])
-    said = session_fault(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode())
-    assert said == (("SessionFailed", text.strip()) if fault else None)
+    messages = nbformat.v4.new_output("stream", name="stderr", text=text)
+    cell = nbformat.v4.new_code_cell("1", execution_count=1, outputs=[messages])
+    message = session_fault(nbformat.writes(nbformat.v4.new_notebook(cells=[cell])).encode())
+    assert message == (("SessionFailed", text.strip()) if fault else None)
 
 
 # --- the entry: all of it from S3 ---------------------------------------------------------------------------------
@@ -286,12 +286,12 @@ def s3() -> Iterator[Any]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    said = {"ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none", "DEFAULT_REGION": "eu-central-1"}
-    said |= {"EC2_METADATA_DISABLED": "true", "ENDPOINT_URL_S3": "http://{}:{}".format(*server.get_host_and_port())}
+    message = {"ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none", "DEFAULT_REGION": "eu-central-1"}
+    message |= {"EC2_METADATA_DISABLED": "true", "ENDPOINT_URL_S3": "http://{}:{}".format(*server.get_host_and_port())}
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        for name, value in said.items():
+        for name, value in message.items():
             patch.setenv(f"AWS_{name}", value)
         client = boto3.client("s3")
         for bucket in ("artifacts", "lake"):
@@ -329,11 +329,11 @@ print("suites", len(os.listdir(os.environ["SMARTSENSOR_EXPECTATIONS"])), "packag
 def test_notebook_source_suites_and_package_come_from_s3_and_the_record_goes_there(
     cell: str, code: int, s3: Any, tmp_path: Path
 ) -> None:
-    ended, said = started_from_s3(s3, tmp_path, cell)
-    assert ended == code, said
+    ended, message = started_from_s3(s3, tmp_path, cell)
+    assert ended == code, message
     number = len(list((ROOT / "expectations").glob("*.json")))
-    assert "source stations readings" in said
-    assert re.search(rf"suites {number} package \S+/smartsensor.zip/smartsensor/", said), said
+    assert "source stations readings" in message
+    assert re.search(rf"suites {number} package \S+/smartsensor.zip/smartsensor/", message), message
     for name, sign in (("job.ipynb", '"output_type": "error"'), ("job.html", "ZeroDivisionError")):
         record = s3.get_object(Bucket="lake", Key=f"dev/runs/{RUN}/{name}")["Body"].read().decode()
         assert (sign in record) == bool(code)
@@ -342,8 +342,8 @@ def test_notebook_source_suites_and_package_come_from_s3_and_the_record_goes_the
 
 
 def test_a_notebook_that_is_not_on_s3_leaves_nothing(s3: Any, tmp_path: Path) -> None:
-    ended, said = started_from_s3(s3, tmp_path, "print(1)", "other.ipynb")
-    assert (ended, "s3://artifacts/releases/1/other.ipynb" in said) == (8, True), said
+    ended, message = started_from_s3(s3, tmp_path, "print(1)", "other.ipynb")
+    assert (ended, "s3://artifacts/releases/1/other.ipynb" in message) == (8, True), message
     assert "Contents" not in s3.list_objects_v2(Bucket="lake")
 
 

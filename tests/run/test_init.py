@@ -125,9 +125,9 @@ def test_a_python_that_is_no_environment_is_not_linked(tmp_path: Path, monkeypat
     assert not (tmp_path / "demo" / ".venv").exists()
     assert "SMARTSENSOR_WHEEL ?= /wheels/smartsensor-0.1.0" in (tmp_path / "demo" / "local.mk").read_text()
     words = ("make", "--dry-run", "run", "SMARTSENSOR_WHEEL=other.whl")
-    said = subprocess.run(words, cwd=tmp_path / "demo", capture_output=True, text=True, check=True).stdout
-    assert f"{sys._base_executable} -m venv .venv" in said
-    assert 'pip install --quiet other.whl ".[test]"' in said
+    output = subprocess.run(words, cwd=tmp_path / "demo", capture_output=True, text=True, check=True).stdout
+    assert f"{sys._base_executable} -m venv .venv" in output
+    assert 'pip install --quiet other.whl ".[test]"' in output
 
 
 def test_commands_of_a_project_read_its_source_and_its_settings(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ for name, path in release.contents(pathlib.Path("w.zip"), pathlib.Path({str(tmp_
     print(name, path)
 """
     words = [sys.executable, "-c", listed]
-    said = subprocess.run(words, cwd=ROOT / ".ci", capture_output=True, text=True, check=True).stdout
-    held = dict(line.split(" ", 1) for line in said.splitlines())
+    output = subprocess.run(words, cwd=ROOT / ".ci", capture_output=True, text=True, check=True).stdout
+    held = dict(line.split(" ", 1) for line in output.splitlines())
     assert held["nbs/source.ipynb"] == str(tmp_path / "nbs" / "source.ipynb")
     assert held["expectations/readings.raw.json"] == str(tmp_path / "expectations" / "readings.raw.json")
     assert held["glue_notebooks/extract.ipynb"] == str(ROOT / "glue_notebooks" / "extract.ipynb")

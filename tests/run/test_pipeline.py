@@ -197,15 +197,15 @@ def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world:
     with serve(world=world, clock=lambda: NOW, limits=UNLIMITED, plan=renamed) as api:
         code, out, err = run(api, lake, "run", "--resource", "measurements", "--resource", "plants")
     assert code == 6, out + err
-    for said in (
+    for message in (
         "measurements.raw",
         "field value is on each page",
         "unknown field that may be its new name: reading",
         "optional",
     ):
-        assert said in err, err
-    told = re.search(r"smartsensor (backfill --force --from \S+ --to \S+ --resource measurements)", err)
-    assert told is not None, err
+        assert message in err, err
+    messages = re.search(r"smartsensor (backfill --force --from \S+ --to \S+ --resource measurements)", err)
+    assert messages is not None, err
     lines = [line for line in out.splitlines() if line.startswith(("held ", "warning "))]
     assert any("measurements.raw" in line and "value" in line and line.startswith("held") for line in lines), out
     assert any("_extra is null" in line and line.startswith("warning") for line in lines), out
@@ -214,7 +214,7 @@ def test_a_renamed_field_holds_and_the_terminal_says_which_and_what_to_do(world:
     with serve(world=world, clock=lambda: NOW + timedelta(minutes=5), limits=UNLIMITED) as api:
         code, out, err = run(api, lake, "run", "--resource", "measurements")
         assert code == 6, "what is held stays held until it is read again: " + out + err
-        code, out, err = run(api, lake, *told[1].split(), "--yes")
+        code, out, err = run(api, lake, *messages[1].split(), "--yes")
         assert code == 0, out + err
     values = read(lake, "measurements")
     assert values["value"].null_count() < values.height / 5
@@ -230,8 +230,8 @@ def test_suites_are_looked_at_first_where_the_environment_says(world: World, tmp
         command = [sys.executable, "-m", "smartsensor.run.cli", "run", "--resource", "plants", "--resource", "events"]
         ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stdout + ended.stderr
-    for said in ("plants.qualified.json", "events.raw.json", str(suites)):
-        assert said in ended.stderr
+    for message in ("plants.qualified.json", "events.raw.json", str(suites)):
+        assert message in ended.stderr
     assert not (lake / "raw").exists(), "nothing is extracted"
 
 
@@ -269,8 +269,8 @@ def test_a_home_folder_that_cannot_be_written_to_is_not_mentioned(tmp_path: Path
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    said = (ended.stdout + ended.stderr).lower()
-    assert not [word for word in ("ipython", "jupyter", "matplotlib", "warning", "/proc") if word in said], said
+    message = (ended.stdout + ended.stderr).lower()
+    assert not [word for word in ("ipython", "jupyter", "matplotlib", "warning", "/proc") if word in message], message
 
 
 @pytest.mark.parametrize(("user", "passed"), [(0, True), (1000, False)])

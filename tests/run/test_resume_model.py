@@ -229,14 +229,14 @@ class Pipeline:
             if held := held_windows(self.lake, name):
                 decide(self.lake, held, "accept", "the source miscounts", "ana", self.now[0])
 
-    def backfill(self, wish: Backfill | None, dies_at: int = 0) -> int | None:
+    def backfill(self, asked: Backfill | None, dies_at: int = 0) -> int | None:
         "As the command does it."
         asked_at = self.now[0]
 
         def work() -> int:
             settings = self.settings()
             source = source_of(settings)
-            run, found, resumed = planning._choose_backfill(self.lake, wish, source)
+            run, found, resumed = planning._choose_backfill(self.lake, asked, source)
             if not resumed:
                 run = new_run_id(asked_at, "backfill-")
             report = planning._report(connect(settings), self.lake, settings, run, found, resumed)
@@ -249,10 +249,10 @@ class Pipeline:
             return run_backfill(settings, ROOT / "glue_notebooks", run, chosen, resumed).code
 
         code = self.process(work, dies_at)
-        if code == 0 and wish:
+        if code == 0 and asked:
             edge = self.lake.ledger("measurements").edge or asked_at - timedelta(seconds=60)
-            if wish.start < (end := min(wish.end, edge)):
-                self.holds("measurements", asked_at, wish.start, end)
+            if asked.start < (end := min(asked.end, edge)):
+                self.holds("measurements", asked_at, asked.start, end)
         return code
 
     def plans(self) -> list[str]:
@@ -381,9 +381,9 @@ class Model(RuleBasedStateMachine):
     @rule(after=AFTER, api=STATE, death=DEATH, begin=st.integers(4, 30), hours=st.integers(1, 8), force=st.booleans())
     def backfill(self, after: int, api: str, death: int, begin: int, hours: int, force: bool) -> None:
         start = BEGIN.replace(minute=0) - timedelta(hours=begin)
-        wish = Backfill(start, start + timedelta(hours=hours), ("measurements",), force)
+        asked = Backfill(start, start + timedelta(hours=hours), ("measurements",), force)
         with self.step(after, api):
-            code = self.it.backfill(wish, death)
+            code = self.it.backfill(asked, death)
             assert code in (REFUSALS.get(api, code), None), code
 
 
@@ -460,10 +460,10 @@ def test_a_miscounted_backfill_waits_for_a_person_and_holds_nothing_else(pipelin
 
 
 def test_a_backfill_that_has_left_the_retention_comes_to_its_end(pipeline: Pipeline) -> None:
-    wish = Backfill(
+    asked = Backfill(
         BEGIN.replace(minute=0) - timedelta(days=3), BEGIN.replace(minute=0) - timedelta(days=2), ("measurements",)
     )
-    assert pipeline.backfill(wish, dies_at=3) is None  # right after its plan
+    assert pipeline.backfill(asked, dies_at=3) is None  # right after its plan
     (begun,) = open_backfills(pipeline.lake)
     pipeline.now[0] += timedelta(days=1000)
     assert pipeline.backfill(None) == 0

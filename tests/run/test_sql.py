@@ -56,8 +56,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def ask(published: Lake, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def run(*words: str, lake: Lake = published) -> tuple[int, str, str]:
         code = run_command([*words, "--lake", lake.root])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 
@@ -275,13 +275,13 @@ def test_the_prompt_survives_what_is_typed(published: Lake, capsys: pytest.Captu
 
     session = open_session(published)
     converse(session, type_next, 10)
-    said = capsys.readouterr()
-    assert "│ quarantine_measurements " in said.out
-    assert ".tables lists the tables" in said.out
-    assert "│ ;         │           60 │" in said.out
-    assert "whole" in said.out
-    assert "nope" in said.err
-    assert "this is COPY" in said.err
+    output = capsys.readouterr()
+    assert "│ quarantine_measurements " in output.out
+    assert ".tables lists the tables" in output.out
+    assert "│ ;         │           60 │" in output.out
+    assert "whole" in output.out
+    assert "nope" in output.err
+    assert "this is COPY" in output.err
     assert prompts.count("        ...> ") == 3
     assert next(typed) == "SELECT 'never';"
     session.close()

@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_kept_and_named(
     row, drift = one(change)
     assert row[column] == value
     assert (json.loads(row["_extra"]) if row["_extra"] else None) == extra
-    assert any(next(iter(change)) in said for said in drift)
+    assert any(next(iter(change)) in output for output in drift)
 
 
 def test_a_vanished_field_and_a_missing_zone_are_named() -> None:

@@ -81,29 +81,29 @@ class Api:
         with self.lock:
             self.seen.append((path, headers, body))
             if urlsplit(path).path.removeprefix("/v1") in ("/token", "/Auth/Key", "/api/auth/login"):
-                status, said = self._give(headers, body)
+                status, output = self._give(headers, body)
             elif self._accepts(path, headers):
-                status, said = 200, {"data": [1], "you": headers.get("Authorization")}
+                status, output = 200, {"data": [1], "you": headers.get("Authorization")}
             else:
-                status, said = 401, {"title": "invalid", "detail": f"not with {headers} at {path}"}
+                status, output = 401, {"title": "invalid", "detail": f"not with {headers} at {path}"}
         self.before_answer()
-        return status, said
+        return status, output
 
     def _give(self, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         basic = "Basic " + b64encode(f"{ID}:{self.secret}".encode()).decode()
         own = (body.get("client_id", body.get("username")), body.get("client_secret", body.get("password")))
         if headers.get("Authorization") != basic and own != (ID, self.secret) and body.get("apiKey") != self.secret:
             return 401, {"error": "invalid_client", "error_description": f"not with {body} and {headers}"}
-        said: dict[str, Any] = {}
+        output: dict[str, Any] = {}
         if body.get("grant_type") == "refresh_token":
             if body["refresh_token"] != self.refresh:
                 return 400, {"error": "invalid_grant", "error_description": f"not with {body['refresh_token']}"}
-            self.refresh = said["refresh_token"] = f"refresh-token-{int(self.refresh.rpartition('-')[2]) + 1}"
+            self.refresh = output["refresh_token"] = f"refresh-token-{int(self.refresh.rpartition('-')[2]) + 1}"
         self.given += 1
         token = f"access-token-{self.given}"
         self.tokens.add(token)
         named = {"access_token": token, "authToken": token, "token": token}
-        return 200, {**named, **said, "expires_in": self.lifetime_s, "expiresIn": self.lifetime_s}
+        return 200, {**named, **output, "expires_in": self.lifetime_s, "expiresIn": self.lifetime_s}
 
     def _accepts(self, path: str, headers: dict[str, str]) -> bool:
         basic = (f"{ID}:{self.secret}", f"{self.secret}:")
@@ -127,8 +127,8 @@ def api() -> Iterator[Api]:
         def answer(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             body = json.loads(sent) if sent.startswith("{") else {k: v[0] for k, v in parse_qs(sent).items()}
-            status, said = world.answer(self.path, dict(self.headers), body)
-            data = json.dumps(said).encode()
+            status, output = world.answer(self.path, dict(self.headers), body)
+            data = json.dumps(output).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -329,10 +329,10 @@ def test_a_secret_that_is_rotated_in_secrets_manager_is_taken_too(api: Api, monk
 
 def test_what_a_sign_in_needs_is_said_before_anything_is_sent(api: Api) -> None:
     settings = load_settings({"SMARTSENSOR_API_URL": api.url}).api
-    said = r"not set. Set them for your API, in the environment or in the .env of its project \(`smartsensor init` begins one\), or add --simulate to run against the built-in simulator"
-    with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_ID, SMARTSENSOR_CLIENT_SECRET: {said}$"):
+    output = r"not set. Set them for your API, in the environment or in the .env of its project \(`smartsensor init` begins one\), or add --simulate to run against the built-in simulator"
+    with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_ID, SMARTSENSOR_CLIENT_SECRET: {output}$"):
         Client(settings)
-    with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_SECRET: {said}$"):
+    with pytest.raises(ConfigError, match=rf"^SMARTSENSOR_CLIENT_SECRET: {output}$"):
         Client(settings, ApiKey())
     with pytest.raises(ConfigError, match="give the client `tokens`"):
         Client(replace(settings, client_id=ID), OAuthRefreshToken(send="none"))

@@ -35,10 +35,13 @@ def environment(
     python: str = sys.executable,
 ) -> dict[str, str]:
     "What a driver finds in its environment, and its executors with it."
-    said = {"SPARK_HOME": str(spark_home(folder / "home")), "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1"}
+    settings = {"SPARK_HOME": str(spark_home(folder / "home")), "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1"}
     (folder / "tmp").mkdir()
-    said |= {"TMPDIR": str(folder / "tmp"), "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={folder / 'tmp'} -XX:-UsePerfData"}
-    return {**said, "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
+    settings |= {
+        "TMPDIR": str(folder / "tmp"),
+        "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={folder / 'tmp'} -XX:-UsePerfData",
+    }
+    return {**settings, "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python}
 
 
 def executors() -> list[psutil.Process]:

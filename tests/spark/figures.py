@@ -75,7 +75,7 @@ def measure(task: Task) -> None:
     began, at = time.monotonic(), time.time()
     threads = task.number if session is None else task.threads
     extraction = extract_all(client, Lake(task.lake), due, task.run, threads, victims, session=session)
-    said = {
+    result = {
         "seconds": time.monotonic() - began,
         "rows": sum(one.received for one in extraction.manifests),
         "windows": len(extraction.manifests),
@@ -84,7 +84,7 @@ def measure(task: Task) -> None:
         "sent": sorted(at + one.at for one in client.log.recent),
         "killed": victims.killed,
     }
-    print(json.dumps(said))
+    print(json.dumps(result))
     if session is not None:
         session.stop()
 
@@ -190,14 +190,14 @@ def speed(bench: Bench) -> tuple[list[str], tuple[str, int], float]:
         base = 0.0
         for number in (1, 2, 4):
             task = bench.task(f"{kind}-{number}", kind, number)
-            said = bench.run(task, RATE_PER_S=0)
-            base, rate = base or said["seconds"], said["requests"] / said["seconds"]
+            result = bench.run(task, RATE_PER_S=0)
+            base, rate = base or result["seconds"], result["requests"] / result["seconds"]
             landed = content(task.lake)
             found = found if found[1] else landed
             same(found, landed, f"{number} {kind}")
             shutil.rmtree(task.folder)
-            text = f"{number} {kind if number > 1 else kind[:-1]} {said['seconds']:.1f} s"
-            parts.append(f"{text} ({base / said['seconds']:.2f} x, {rate:.0f} requests/s)")
+            text = f"{number} {kind if number > 1 else kind[:-1]} {result['seconds']:.1f} s"
+            parts.append(f"{text} ({base / result['seconds']:.2f} x, {rate:.0f} requests/s)")
             say(parts[-1])
     return parts, found, rate
 
@@ -229,28 +229,28 @@ def budget(bench: Bench, rate: int) -> str:
     ]
     two = [result(child) for child in [bench.start(task, RATE_PER_S=rate) for task in tasks]]
     content(lake)
-    both = sorted(at for said in two for at in said["sent"])
-    begin, end = max(said["sent"][0] for said in two), min(said["sent"][-1] for said in two)
+    both = sorted(at for result in two for at in result["sent"])
+    begin, end = max(result["sent"][0] for result in two), min(result["sent"][-1] for result in two)
     if end - begin < 5:
         sys.exit(
             f"the two jobs were at work together for {end - begin:.1f} s: too short to say anything; take more windows"
         )
     together = achieved(steady(both, begin, end), rate, 0)
-    said = f"2 jobs {together:.1%} in the {end - begin:.0f} s in which both send, {achieved(both, rate):.1%} from first to last"
-    say(said)
-    refused = one["refused"] + sum(said["refused"] for said in two)
-    return f"{text}, {said}; {refused} refused by the simulator, which allows no more"
+    both_jobs = f"2 jobs {together:.1%} in the {end - begin:.0f} s in which both send, {achieved(both, rate):.1%} from first to last"
+    say(both_jobs)
+    refused = one["refused"] + sum(result["refused"] for result in two)
+    return f"{text}, {both_jobs}; {refused} refused by the simulator, which allows no more"
 
 
 def kills(bench: Bench, number: int, seed: int, expected: tuple[str, int]) -> str:
     "Executors killed at random pages: the same rows."
     at = random.Random(seed).sample(range(bench.windows // 20, bench.windows), number)
     task = bench.task("kills", "executors", 4, kill_at=tuple(at), seed=seed)
-    said = bench.run(task, RATE_PER_S=0)
-    same(expected, content(task.lake), f"{said['killed']} executors killed")
-    if said["killed"] != number:
-        sys.exit(f"{said['killed']} executors were killed, not {number}")
-    return f"{number} executors killed (seed {seed}, {said['seconds']:.1f} s): no row lost or doubled, no file unaccounted for"
+    result = bench.run(task, RATE_PER_S=0)
+    same(expected, content(task.lake), f"{result['killed']} executors killed")
+    if result["killed"] != number:
+        sys.exit(f"{result['killed']} executors were killed, not {number}")
+    return f"{number} executors killed (seed {seed}, {result['seconds']:.1f} s): no row lost or doubled, no file unaccounted for"
 
 
 # --- the entry script by spark-submit -----------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ CASES = {  # cell, arguments, signal, expected
 }
 
 
-def ending(name: str, bench: Bench) -> int:
+def exit_code_of(name: str, bench: Bench) -> int:
     "Exit code of spark-submit of the entry script with one cell."
     import nbformat
 
@@ -370,7 +370,7 @@ def wait_for_the_last(folder: Path) -> None:
 def endings(bench: Bench) -> str:
     codes, unrecorded = {}, list[str]()
     for case, (*_, expected) in CASES.items():
-        codes[case] = ending(case, bench)
+        codes[case] = exit_code_of(case, bench)
         say(f"{case}: exit code {codes[case]}")
         if codes[case] != expected:
             sys.exit(
@@ -391,8 +391,8 @@ PARTS = ("notebooks", "speed", "budget", "kills", "endings")
 
 
 def settings_of(api: Any) -> dict[str, str]:
-    said = {"API_URL": api.base_url, "CLIENT_ID": api.client_id, "CLIENT_SECRET": api.client_secret}
-    return {f"SMARTSENSOR_{name}": value for name, value in said.items()}
+    access = {"API_URL": api.base_url, "CLIENT_ID": api.client_id, "CLIENT_SECRET": api.client_secret}
+    return {f"SMARTSENSOR_{name}": value for name, value in access.items()}
 
 
 def figures(options: argparse.Namespace, folder: Path, stack: ExitStack) -> list[str]:

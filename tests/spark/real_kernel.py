@@ -50,9 +50,9 @@ class Session:
         return {"Session": {"Id": self.asked["Id"], "Status": "READY"}, "Id": self.asked["Id"]}
 
     def _run(self, code: str) -> dict[str, Any]:
-        said = io.StringIO()
+        output = io.StringIO()
         try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
                 tree = ast.parse(code)
                 last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
                 exec(compile(tree, "statement", "exec"), self._names)
@@ -62,7 +62,7 @@ class Session:
         except Exception as error:
             lines = traceback.format_exc().splitlines()
             return {"Status": "error", "ErrorName": type(error).__name__, "ErrorValue": str(error), "Traceback": lines}
-        return {"Status": "ok", "Data": {"TextPlain": said.getvalue()}}
+        return {"Status": "ok", "Data": {"TextPlain": output.getvalue()}}
 
 
 @contextlib.contextmanager
@@ -108,12 +108,12 @@ def run(python: str, notebook: Path, folder: Path) -> tuple[Path, Session]:
     (place / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Glue PySpark", "language": "python"}))
     (folder / ".aws").mkdir(exist_ok=True)
     (folder / ".aws" / "config").write_text(PROFILE)
-    said = {"HOME": str(folder), "JUPYTER_PATH": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
-    said |= {"request_origin": "GlueStudioNotebook"}  # else it asks for its newest version
+    environment = {"HOME": str(folder), "JUPYTER_PATH": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
+    environment |= {"request_origin": "GlueStudioNotebook"}  # else it asks for its newest version
     with service(session) as address:
         # With a profile the kernel follows AWS_ENDPOINT_URL, without one it would not: both ways lead here.
         os.environ.update(
-            {**said, "AWS_ENDPOINT_URL": address, "glue_profile": "default", "glue_endpoint_url": address}
+            {**environment, "AWS_ENDPOINT_URL": address, "glue_profile": "default", "glue_endpoint_url": address}
         )
         parameters = {"run_id": RUN}
         papermill.execute_notebook(

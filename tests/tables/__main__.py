@@ -30,8 +30,8 @@ def main() -> int:
         ):
             line, problems = proof.prove(Path(folder), scale, bar.update)
         print(line, flush=True)
-        for said in problems[:10]:
-            print(f"  FALLS SHORT: {said}", flush=True)
+        for output in problems[:10]:
+            print(f"  FALLS SHORT: {output}", flush=True)
         fell_short |= bool(problems)
     return int(fell_short)
 

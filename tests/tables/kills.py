@@ -67,15 +67,15 @@ def _instrument(fault: Fault) -> Counter[str]:
 reached_step: list[Callable[[str], None]] = [lambda step: None]
 
 
-def promote_once(root: Path, generation: int, fault: Fault, told: Any) -> None:
+def promote_once(root: Path, generation: int, fault: Fault, messages: Any) -> None:
     "Promote with a fault; tell the steps, or the error."
     steps = _instrument(fault)
     try:
         with engine() as opened:
             promoted(Lake(str(root)), opened, generation, reached_step[0])
-        told.send((dict(steps), ""))
+        messages.send((dict(steps), ""))
     except Exception as error:
-        told.send((dict(steps), f"{type(error).__name__}: {error}"))
+        messages.send((dict(steps), f"{type(error).__name__}: {error}"))
 
 
 def in_process(root: Path, generation: int, fault: Fault) -> tuple[dict[str, int], str] | None:
@@ -85,12 +85,12 @@ def in_process(root: Path, generation: int, fault: Fault) -> tuple[dict[str, int
     process.start()
     theirs.close()
     try:
-        said: tuple[dict[str, int], str] = ours.recv()
+        output: tuple[dict[str, int], str] = ours.recv()
     except EOFError:
         return None
     finally:
         process.join()
-    return said
+    return output
 
 
 NOTHING = Fault("", 0)
@@ -111,10 +111,10 @@ def trial(folder: Path, first: Fault, second: Fault) -> tuple[list[dict[str, int
         rows = generation_rows(SEED, generation, truth.good)
         truth.add(rows)
         land(lake, generation, rows)
-        said = in_process(root, generation, fault)
-        killed += said is None
-        steps.append(said[0] if said else {})
-        if said is None or said[1]:
+        output = in_process(root, generation, fault)
+        killed += output is None
+        steps.append(output[0] if output else {})
+        if output is None or output[1]:
             again = in_process(root, generation, NOTHING)
             assert again is not None
             problems += [f"the second start: {again[1]}"] * bool(again[1])
@@ -179,8 +179,8 @@ def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, li
         return done
 
     with ThreadPoolExecutor(2) as pool:
-        for _, said, dead in pool.map(one, work):
-            problems += said
+        for _, output, dead in pool.map(one, work):
+            problems += output
             killed += dead
     wanted = sum(map(_kills, work))
     if killed != wanted:

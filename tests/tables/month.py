@@ -86,7 +86,9 @@ def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, li
                 problems += _rolled_back(root, lake, versions, names)
                 done = promoted(lake, opened, number, resource=resource)  # what the rollback took is due again
                 versions = {done.version: copy.deepcopy(truth)}
-            problems += [f"day {day}: {said}" for said in [difference(rows_by_polars(root), truth.good, names)] if said]
+            problems += [
+                f"day {day}: {output}" for output in [difference(rows_by_polars(root), truth.good, names)] if output
+            ]
             compared += 1
             tick()
     line = (
@@ -103,5 +105,5 @@ def _rolled_back(root: Path, lake: Lake, versions: dict[int, Truth], names: list
     older = [number for number in versions if number != current(table).number]
     target = older[-3] if len(older) > 2 else older[0]
     rollback(table, target, "by-hand")
-    said = difference(rows_by_polars(root), versions[target].good, names)
-    return [f"after the rollback to {target}: {said}"] if said else []
+    output = difference(rows_by_polars(root), versions[target].good, names)
+    return [f"after the rollback to {target}: {output}"] if output else []

@@ -20,11 +20,11 @@ class ChildFailed(Exception):
     """A process raised an error, or was gone before it had told all."""
 
 
-def _work_and_tell(work: Callable[..., None], told: Any, arguments: tuple[Any, ...]) -> None:
+def _work_and_report(work: Callable[..., None], messages: Any, arguments: tuple[Any, ...]) -> None:
     try:
-        work(*arguments, lambda said: told.send((said, "")))
+        work(*arguments, lambda output: messages.send((output, "")))
     except BaseException:
-        told.send((None, traceback.format_exc()))
+        messages.send((None, traceback.format_exc()))
         raise
 
 
@@ -32,21 +32,21 @@ class Child:
     """A process whose work gets a function to tell things with; what it raises is raised where it is heard."""
 
     def __init__(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
-        self.name, (self._told, theirs) = name, CONTEXT.Pipe(duplex=False)
-        self._process = CONTEXT.Process(target=_work_and_tell, args=(work, theirs, arguments), daemon=True)
+        self.name, (self._messages, theirs) = name, CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_work_and_report, args=(work, theirs, arguments), daemon=True)
         self._process.start()
         theirs.close()
 
     def hear(self) -> Any:
         "The next thing that it tells; waits for as long as it lives."
         try:
-            said, error = self._told.recv()
+            output, error = self._messages.recv()
         except EOFError:
             self._process.join()
             raise ChildFailed(f"{self.name} ended with {self._process.exitcode} before it had told all") from None
         if error:
             raise ChildFailed(f"{self.name} failed: {error}")
-        return said
+        return output
 
     def check(self) -> None:
         "ChildFailed when it has ended, though more is expected of it."

@@ -15,11 +15,11 @@ from smartsensor.lake.store import Conflict
 SEED = 5
 
 
-def promote_on(root: Path, number: int, finished: Any, tell: Callable[[Any], None]) -> None:
+def promote_on(root: Path, number: int, finished: Any, report: Callable[[Any], None]) -> None:
     "Promote whatever has landed until told that no more comes and nothing is due; tell what was published."
     lake, published, conflicts = Lake(str(root)), 0, 0
     with engine() as opened:
-        tell("ready")
+        report("ready")
         while started_by_a_living_process():
             last = finished.is_set()  # before the promotion: what landed until then is seen by it
             try:
@@ -31,7 +31,7 @@ def promote_on(root: Path, number: int, finished: Any, tell: Callable[[Any], Non
             if last and done.outcome == "nothing new":
                 break
             finished.wait(0.02 if done.outcome == "nothing new" else 0)
-    tell((published, conflicts))
+    report((published, conflicts))
 
 
 def race(root: Path, promoters: int, generations: int, tick: Callable[[], None]) -> tuple[int, int, list[str]]:
@@ -72,8 +72,8 @@ def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, li
     "One line, and what falls short."
     each, problems, words = steps(scale) // 2, list[str](), []
     for promoters in (2, 8 if not scale.short else 3):
-        published, gave_up, said = race(folder / str(promoters), promoters, each, tick)
-        problems += [f"{promoters} promoters: {one}" for one in said]
+        published, gave_up, output = race(folder / str(promoters), promoters, each, tick)
+        problems += [f"{promoters} promoters: {one}" for one in output]
         words.append(
             f"{promoters} promoters {published} publications of {each} windows ({gave_up} gave up after 10 conflicts)"
         )

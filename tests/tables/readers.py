@@ -78,7 +78,7 @@ def _by_pyiceberg(folder: Path) -> Callable[[str], Seen]:
 READERS = {"DuckDB": _by_duckdb, "Polars": _by_polars, "pyiceberg": _by_pyiceberg}
 
 
-def read_on(name: str, root: Path, folder: Path, stop: Any, tell: Callable[[Any], None]) -> None:
+def read_on(name: str, root: Path, folder: Path, stop: Any, report: Callable[[Any], None]) -> None:
     "Read until told to stop; then tell what was seen, and each error."
     os.nice(10)  # the writer comes first
     os.environ["POLARS_ICEBERG_PLANNER"] = "pyiceberg"
@@ -91,7 +91,7 @@ def read_on(name: str, root: Path, folder: Path, stop: Any, tell: Callable[[Any]
             except Exception as error:
                 errors.append(f"{name}: {type(error).__name__}: {error}")
         stop.wait(0.2)
-    tell((name, seen, errors))
+    report((name, seen, errors))
 
 
 def write_on(root: Path, orders: Any) -> None:
@@ -169,7 +169,7 @@ def watch(folder: Path, publications: int, kill_each: float, seed: int, tick: Ca
     for one in readers:
         one.join()
     problems = [error for _, _, errors in found for error in errors]
-    problems += [said for name, seen, _ in found for one in seen if (said := _wrong(name, one, expected))]
+    problems += [output for name, seen, _ in found for one in seen if (output := _wrong(name, one, expected))]
     problems += _final(root, truth, publications)
     return Watched(
         publications, writer.kills, {name: len(seen) for name, seen, _ in found}, problems, time.monotonic() - began

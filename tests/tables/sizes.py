@@ -106,13 +106,13 @@ def measured(what: str, root: Path) -> dict[str, float]:
     )
     assert child.stdout is not None
     assert child.stderr is not None
-    said, error = child.stdout.read(), child.stderr.read()
+    output, error = child.stdout.read(), child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0, error
     if os.environ.get("STAGES"):
-        print(what, error.strip(), said)
-    return {**json.loads(said), "rss": usage.ru_maxrss / 1024}
+        print(what, error.strip(), output)
+    return {**json.loads(output), "rss": usage.ru_maxrss / 1024}
 
 
 def prove(folder: Path, scale: Scale, tick: Callable[[], None]) -> tuple[str, list[str]]:
