@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--large", action="store_true", help="20 million rows and 10,000 commits as well")
     parser.add_argument("--spark", action="store_true", help="the same promotion on Spark, once")
     options = parser.parse_args()
+    os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # else each process of a reader warns that it does so
     scale, fell_short = Scale(options.short, options.large, options.spark), False
     for name in options.only:
         proof = importlib.import_module(name)
