@@ -79,7 +79,7 @@ apis: ## Read eight fake APIs the whole way, under faults and kills, and compare
 	@$(environment) test
 	@$(bin)/python tests/apis $(if $(ONLY),--only $(ONLY))
 
-matrix: ## Every fault alone and N random mixtures over real HTTP; fails where a row is lost, doubled or unreadable (N=500, SEED=0, WRITE=1)
+matrix: ## Rates used; every fault alone and N random mixtures over real HTTP; fails where a row is lost, doubled or unreadable (N=500, SEED=0, WRITE=1)
 	@$(environment) test
 	@$(bin)/python tests/matrix $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(filter 1 yes true,$(WRITE)),--write)

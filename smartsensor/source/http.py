@@ -438,7 +438,7 @@ def _wait(client: Client, error: ApiError, attempt: int, began: float) -> None:
             error.status,
         )
     if isinstance(error, RateLimited) and client.budget is not None:
-        client.budget.pause(error.asked_s)
+        client.budget.refused(error.asked_s)
     client.sleep(wait_s)
 
 

@@ -310,6 +310,8 @@ def test_a_full_quota_is_waited_for_and_pages_of_others_are_not_held_back(world:
         def pause(self, seconds: float) -> None:
             pauses.append(seconds)
 
+        refused = pause
+
     with Stand(world, tmp_path, exports=1, export_run_s=300.0) as stand:
         other = make_exporter(stand.client, Lake(str(tmp_path / "other")), stand.callbacks())
         submit(other, ExportRequest("measurements", HOUR, "20261120T090000Z-other"))

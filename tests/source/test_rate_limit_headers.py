@@ -43,6 +43,8 @@ class Pauses:
     def pause(self, seconds: float) -> None:
         self.seconds.append(seconds)
 
+    refused = pause
+
 
 def client(status: int, headers: dict[str, str], budget: Pauses) -> Client:
     settings = ApiSettings("http://127.0.0.1:1", retry_budget_s=60.0, max_attempts=2)
