@@ -184,7 +184,7 @@ def server_time(
     next(resources[0].walk(ask, Window(now - timedelta(minutes=1), now), 1), None)
     return replies[0].date(), replies[0].seconds
 
-
+# %% ../../nbs/jobs/044_check.ipynb #bf952fb6
 CLOCKS_DIFFER = timedelta(minutes=5)
 
 

@@ -100,8 +100,7 @@ class RateBudget:
     @property
     def sent_per_s(self) -> float:
         "Requests a second that are sent: the rate, or what the API has shown that it allows."
-        with self._lock:
-            return self.rate_per_s * self._pace.share(self._clock())
+        return self.rate_per_s * self._pace.share(self._clock())
 
     @property
     def paused_s(self) -> float:
