@@ -59,12 +59,15 @@ class DownloadedExport:
         "All rows."
         for file, path in zip(self.job.files, self.files, strict=True):
             rows = 0
-            for batch, batch_drift in read_rows(path, self.request, resource.schema):
+            for batch, batch_drift in read_rows(path, self.request, resource.schema, file.rows):
                 rows += batch.num_rows
+                if rows > file.rows:
+                    break
                 drift.update(batch_drift)
                 yield batch
             if rows != file.rows:
-                raise RetryExport(f"file {file.file_id} has {rows} rows, the job declares {file.rows}")
+                more = "or more " if rows > file.rows else ""
+                raise RetryExport(f"file {file.file_id} has {rows} {more}rows, the job declares {file.rows}")
 
 # %% ../../nbs/source/019_exports.ipynb #0819fc59
 Result = TypeVar("Result")

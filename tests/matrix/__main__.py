@@ -1,6 +1,6 @@
 """Every fault alone, and random mixtures of faults, over real HTTP; `make matrix` runs all of it.
 
-First each way of sending requests shows how much of the rate it uses (seven minutes, mostly of waiting). Each trial runs extraction against a server that fails, up to three times; then the server is mended, and the runs after that
+First each way of sending requests shows how much of the rate it uses (four minutes, mostly of waiting). Each trial runs extraction against a server that fails, up to three times; then the server is mended, and the runs after that
 must end with each row of the source in the table once. Exit 1 where a row is lost, doubled or unreadable.
 """
 

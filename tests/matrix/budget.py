@@ -49,9 +49,9 @@ WAYS = {
     "eight threads": Way(),
     "four executors of two threads": Way(processes=4, threads=2),
     "two jobs of four threads": Way(processes=2, threads=4, jobs=True),
-    "eight threads, half of what was configured": Way(allowed=20, settles_s=300),
-    "four executors, half of what was configured": Way(allowed=20, processes=4, threads=2, settles_s=300),
-    "two jobs, half of what was configured": Way(allowed=20, processes=2, threads=4, jobs=True, settles_s=300),
+    "eight threads, half of what was configured": Way(allowed=20, settles_s=90),
+    "four executors, half of what was configured": Way(allowed=20, processes=4, threads=2, settles_s=90),
+    "two jobs, half of what was configured": Way(allowed=20, processes=2, threads=4, jobs=True, settles_s=90),
 }
 
 

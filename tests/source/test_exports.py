@@ -555,7 +555,7 @@ def test_what_does_not_fit_is_repaired_as_on_a_page(
 ) -> None:
     (tmp_path / "file").write_bytes(data)
     request = ExportRequest("measurements", HOUR, RUN, form)
-    batches = [batch for batch, _ in read_rows(tmp_path / "file", request, MEASUREMENTS.schema)]
+    batches = [batch for batch, _ in read_rows(tmp_path / "file", request, MEASUREMENTS.schema, 100)]
     assert all(batch.schema.equals(MEASUREMENTS.raw_schema) for batch in batches)
     (row,) = [row for batch in batches for row in batch.to_pylist()]
     assert row["measurement_id"] == "a"
@@ -570,7 +570,7 @@ def test_parquet_of_other_widths_fits(tmp_path: Path) -> None:
     columns |= {"revision": pa.array([1, 2], pa.int16()), "measured_at": pa.array([0, 1], pa.timestamp("ms"))}
     pq.write_table(pa.table(columns), tmp_path / "file")
     request = ExportRequest("measurements", HOUR, RUN)
-    ((batch, drift),) = read_rows(tmp_path / "file", request, MEASUREMENTS.schema)
+    ((batch, drift),) = read_rows(tmp_path / "file", request, MEASUREMENTS.schema, 100)
     rows = batch.to_pylist()
     assert [row["value"] for row in rows] == [1.5, None]
     assert [row["revision"] for row in rows] == [1, 2]
@@ -584,7 +584,7 @@ def test_garbage_is_refused(tmp_path: Path, form: str, compression: str) -> None
     (tmp_path / "file").write_bytes(b"\x00\x01 garbage")
     request = ExportRequest("measurements", HOUR, RUN, form, compression)
     with pytest.raises(ContractError):
-        list(read_rows(tmp_path / "file", request, MEASUREMENTS.schema))
+        list(read_rows(tmp_path / "file", request, MEASUREMENTS.schema, 100))
 
 
 def test_an_empty_window_is_a_success(world: World, tmp_path: Path) -> None:

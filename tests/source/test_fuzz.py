@@ -6,6 +6,8 @@ import io
 import json
 import math
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,7 +24,8 @@ from hypothesis import strategies as st
 
 from smartsensor.source.decode import decode
 from smartsensor.source.errors import ApiError, ContractError
-from smartsensor.source.export_jobs import ExportJob, ExportRequest
+from smartsensor.source.export_jobs import ExportFile, ExportJob, ExportRequest, RetryExport
+from smartsensor.source.exports import DownloadedExport
 from smartsensor.source.formats import read_rows
 from smartsensor.source.http import Reply, error_of, retry_after_s
 from smartsensor.source.paging import (
@@ -36,6 +39,7 @@ from smartsensor.source.paging import (
     Paging,
     Received,
 )
+from smartsensor.source.smartsensor_api import MEASUREMENTS
 from smartsensor.windows import Window
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -201,16 +205,69 @@ def test_any_damage_to_an_export_file_is_a_contract_error_or_valid_rows(
         path = Path(folder) / "file"
         path.write_bytes(data)
         try:
-            for batch, _ in read_rows(path, ExportRequest("x", HOUR, "r", make.__name__, compression), SCHEMA):
+            for batch, _ in read_rows(path, ExportRequest("x", HOUR, "r", make.__name__, compression), SCHEMA, 100):
                 opens(batch)
         except ContractError:
             pass
 
 
-def test_an_endless_line_of_an_export_file_is_refused_in_bounded_memory(tmp_path: Path) -> None:
-    path = tmp_path / "bomb"
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        for _ in range(100):
-            file.write(b"x" * (1 << 20))
-    with pytest.raises(ContractError, match="a line of more than 64 MiB"):
-        list(read_rows(path, ExportRequest("x", HOUR, "r", "ndjson", "gzip"), SCHEMA))
+BLANK_LINES, ZEROS = (b" " * 1023 + b"\n") * 1024, b"0" * (1 << 20)
+BOMBS = {"ndjson": (b"", BLANK_LINES), "csv": (b"id,at\n", BLANK_LINES.replace(b" ", b"")), "parquet": (b"PAR1", ZEROS)}
+READ_BOMBS = """
+import resource, sys
+from pathlib import Path
+import pytest
+from test_fuzz import BOMBS, HOUR, SCHEMA, ContractError, ExportRequest, read_rows
+for kind in BOMBS:
+    with pytest.raises(ContractError, match="a gzip file of more than 65 MiB for the rows that it declares"):
+        list(read_rows(Path(sys.argv[1]) / kind, ExportRequest("x", HOUR, "r", kind, "gzip"), SCHEMA, 100))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_gzip_files_that_grow_without_end_are_refused_in_bounded_memory_and_disk(tmp_path: Path) -> None:
+    "A gigabyte in each; in a process of its own, whose memory is counted."
+    for kind, (head, block) in BOMBS.items():
+        many = block * (len(ZEROS) // len(block))
+        with gzip.open(tmp_path / kind, "wb", compresslevel=1) as file:
+            file.write(head)
+            for _ in range(1000):
+                file.write(many)
+    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 40 << 20
+    command = [sys.executable, "-c", READ_BOMBS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 700, "MB at the peak, of which 300 are imports"
+    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 120 << 20
+
+
+ONE_LINE = """
+import sys
+from pathlib import Path
+from test_fuzz import HOUR, SCHEMA, ContractError, ExportRequest, read_rows
+try:
+    list(read_rows(Path(sys.argv[2]), ExportRequest("x", HOUR, "r", sys.argv[1]), SCHEMA, 100))
+except ContractError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("kind", "words"), [("ndjson", "a line of more than 64 MiB"), ("csv", "this file is no csv")])
+def test_an_endless_line_is_refused_and_the_process_ends_well(kind: str, words: str, tmp_path: Path) -> None:
+    "Arrow's reader of CSV has a thread of its own; it aborted the process where it still waited for Python."
+    path = tmp_path / "line"
+    path.write_bytes(b"id,at\n" * (kind == "csv") + ZEROS * 66)
+    command = [sys.executable, "-c", ONE_LINE, kind, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
+
+
+def test_an_export_with_more_rows_than_declared_is_read_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes((json.dumps(ROW) + "\n").encode() * 40_000)
+    file = ExportFile("f1", 100, path.stat().st_size, "0" * 64, "http://127.0.0.1/x")
+    job = ExportJob("e1", "succeeded", 100, 100, None, (file,), "", False)
+    read = DownloadedExport(ExportRequest("x", HOUR, "r", "ndjson"), job, (path,))
+    with pytest.raises(RetryExport, match="has 10000 or more rows, the job declares 100"):
+        list(read.batches(MEASUREMENTS, set()))

@@ -267,6 +267,14 @@ def test_a_reply_that_drips_ends_at_its_deadline(text: bytes) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_replies_that_come_byte_by_byte_are_read_whole() -> None:
+    token, rows = b'{"access_token":"t","token_type":"Bearer","expires_in":3600}', b'{"data":["' + b"x" * 3000 + b'"]}'
+    whole = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) for body in (token, rows)]
+    with served(Script(drip(whole[1], 0.0), token=drip(whole[0], 0.0))) as url:
+        client = Client(ApiSettings(url, f"{url}/token", "me", Secret(SECRET)))
+        assert client.get("/x").body == rows
+
+
 def test_a_deadline_is_for_each_reply_and_not_for_the_connection() -> None:
     with served(Script(*[(200, {}, b"{}")] * 4)) as url:
         client = Client(ApiSettings(url, f"{url}/token", "me", Secret(SECRET), reply_deadline_s=0.3))
