@@ -19,6 +19,7 @@ takes_house := WRITE
 takes_bench := ROWS ROUNDS
 takes_kills := KILLS
 takes_matrix := N SEED WRITE
+takes_fuzz := MINUTES ONLY
 takes_tables := ONLY LARGE SPARK
 takes_apis := ONLY
 takes_rehearse := FAULTS
@@ -31,7 +32,7 @@ useless := $(sort $(filter-out $(taken),$(given)))
 $(if $(useless),$(error $(useless): without effect on `make $(MAKECMDGOALS)`, which takes $(taken)))
 $(foreach name,RESET CHECK UPDATE WRITE LARGE SPARK,$(if $(filter-out 0 1 yes no true false,$($(name))),$(error $(name)=$($(name)): say 1 or 0)))
 
-.PHONY: help run docs lab test house bench tables apis kills faults late races dist spark spark41 rehearse prepare readme hooks lock
+.PHONY: help run docs lab test house bench tables apis kills faults fuzz late races dist spark spark41 rehearse prepare readme hooks lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +84,10 @@ matrix: ## Rates used; every fault alone and N random mixtures over real HTTP; f
 	@$(environment) test
 	@$(bin)/python tests/matrix $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(filter 1 yes true,$(WRITE)),--write)
+
+fuzz: ## Fuzz bodies, headers, cursors and export files, led by coverage; needs atheris (MINUTES=10 of each target, ONLY="csv bytes")
+	@$(environment) test
+	@$(bin)/python tests/fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
 
 faults: ## Every fault of an export against every format
 	@$(environment) test
