@@ -71,6 +71,7 @@ class ExtractionContext:
     deadline_s: float = math.inf  # of a window
     ends: float = math.inf  # when the window has to end, on the clock
     job_ends: float = math.inf  # when the job has to end
+    ahead: bool = False  # ask for the next page while one is decoded: pays where one window is read at a time
     part_suffix: str = ""  # suffix of part names for a retried Spark task or a repeated shard listing
 
     def check(self) -> None:
@@ -133,7 +134,7 @@ def _land_pages(
 
         try:
             begin = place_of(lake, resource) if saved_progress.cursor is None else saved_progress.cursor
-            for page in cassette.client.pages(resource, window, begin):
+            for page in cassette.client.pages(resource, window, begin, context.ahead):
                 context.check()
                 rows, others = split_by_window(page.batch, resource, window)
                 writer.add(rows)

@@ -49,6 +49,7 @@ def land_windows(
     "Land windows on threads; returns the landed windows and the first failure, which stops the others between two pages."
     landed: list[Manifest] = []
     failure: Exception | None = None
+    context = replace(context, ahead=min(threads, len(due)) == 1)
     with ThreadPoolExecutor(threads, thread_name_prefix="window") as pool:
         futures = []
         for item in due:

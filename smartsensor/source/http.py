@@ -219,7 +219,9 @@ class Query:
 class Listing(Protocol[P]):
     """What the client asks of a declared collection; `Resource` has it."""
 
-    def walk(self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None) -> Iterator[P]: ...
+    def walk(
+        self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None, ahead: bool
+    ) -> Iterator[P]: ...
     def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None: ...
 
 # %% ../../nbs/source/006_http.ipynb #3f3f2d6e
@@ -331,23 +333,20 @@ class Client:
         "One request that reads, with retries; ApiError."
         if not (query.url or query.headers or query.post):
             return self.get(query.path, query.params)
-        url, headers = query.url or self.settings.base_url + query.path, dict(query.headers)
+        url = query.url or self.settings.base_url + query.path
         if not same_origin(url, self.settings.base_url):
             raise ContractError(f"{query.label}: the next page is at {urlsplit(url).netloc}: no token is sent there")
-        if query.post:
-            request = requests.Request("POST", url, headers, json=_nested(query.params), auth=self.auth)
-        else:
-            request = requests.Request("GET", url, headers, params={} if query.url else query.params, auth=self.auth)
-        return send(self, request, query.label)
+        return send(self, _request(query, url, self.auth), query.label)
 
     def pages(
         self,
         resource: Listing[P],
         window: Window,  # ignored for a snapshot, which has no time filter
         cursor: str | None = None,  # None: from the first page; else go on from here
+        ahead: bool = False,  # ask early for the next page: for who reads to the end; not while replies are recorded
     ) -> Iterator[P]:  # ApiError, ContractError
-        "A listing, page by page; holds one page at a time."
-        return resource.walk(self.ask, window, self.settings.page_limit, cursor)
+        "A listing, page by page."
+        return resource.walk(self.ask, window, self.settings.page_limit, cursor, ahead and self.recorder is None)
 
     def count(self, resource: Listing[Any], window: Window) -> int | None:
         "How many rows the source declares for a window; None for a resource that is not counted."
@@ -358,6 +357,13 @@ def same_origin(url: str, base_url: str) -> bool:
     "Whether an address is of the API: the same scheme, host and port."
     one, other = urlsplit(url), urlsplit(base_url)
     return (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
+
+
+def _request(query: Query, url: str, auth: AuthBase) -> requests.Request:
+    headers = dict(query.headers)
+    if query.post:
+        return requests.Request("POST", url, headers, json=_nested(query.params), auth=auth)
+    return requests.Request("GET", url, headers, params={} if query.url else query.params, auth=auth)
 
 
 def _nested(params: Mapping[str, str | int]) -> dict[str, Any]:

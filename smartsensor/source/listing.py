@@ -6,8 +6,11 @@
 __all__ = ['MAX_EMPTY_PAGES', 'Page', 'walk', 'walk_parents']
 
 # %% ../../nbs/source/011_listing.ipynb #788cfbad
+import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -53,6 +56,47 @@ class Page:
         "Rows on this page; a page of 0 rows does not end a listing."
         return int(self.batch.num_rows)
 
+# %% ../../nbs/source/011_listing.ipynb #dbf32880
+class _Ahead:
+    """Sends the request that is expected next in a thread of its own."""
+
+    def __init__(self, ask: Callable[[PageRequest], Reply], ahead: bool) -> None:
+        self._ask, self._ahead, self._expected = ask, ahead, list[PageRequest]()
+        self._requests, self._replies = SimpleQueue[PageRequest | None](), SimpleQueue[Reply | Exception]()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, request: PageRequest) -> Reply:
+        "The reply to a request; one that was sent ahead is waited for, and dropped where another was expected."
+        if not self._expected:
+            return self._ask(request)
+        expected, reply = self._expected.pop(), self._replies.get()
+        if expected != request:
+            return self._ask(request)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def expect(self, request: PageRequest) -> None:
+        "Send what will be asked for."
+        if not self._ahead:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="ahead")
+            self._thread.start()
+        self._expected.append(request)
+        self._requests.put(request)
+
+    def _run(self) -> None:
+        for request in iter(self._requests.get, None):
+            try:
+                self._replies.put(self._ask(request))
+            except Exception as error:  # raised where the reply is asked for
+                self._replies.put(error)
+
+    def close(self) -> None:
+        "End the thread, after the request that is under way."
+        self._requests.put(None)
+
 # %% ../../nbs/source/011_listing.ipynb #1d071df9
 MAX_EMPTY_PAGES = 1_000  # one after the other
 
@@ -65,14 +109,24 @@ def walk(
     limit: int,  # rows a page
     cursor: str | None = None,  # None: from the first page; else go on from here
     as_of: str = "meta.as_of",  # dotted path of the server's instant of the listing
+    ahead: bool = False,  # from the second page on, ask for the next page while this one is decoded
 ) -> Iterator[Page]:  # ContractError on a cycle, or where a reply is no page
-    "Read a listing page by page; holds one page at a time."
+    "Read a listing page by page; holds one page at a time, two with `ahead`."
+    with contextlib.closing(_Ahead(ask, ahead)) as pages:
+        yield from _walk(pages, read, paging, window, limit, cursor, as_of)
+
+# %% ../../nbs/source/011_listing.ipynb #487b5e7e
+def _walk(
+    pages: "_Ahead", read: Callable[[bytes], Decoded], paging: Paging, window: Window, limit: int, cursor: str | None, as_of: str
+) -> Iterator[Page]:  # fmt: skip
     seen: dict[str | None, tuple[int, object]] = {}
     number = empty = 0
     previous: object = None
     while True:
         number += 1
-        reply = ask(paging.request(cursor, limit, window))
+        reply = pages.ask(paging.request(cursor, limit, window))
+        if number > 1 and (guess := paging.peek(reply.body)) is not None:
+            pages.expect(paging.request(guess, limit, window))
         decoded = read(reply.body)
         received = _received(reply, decoded)
         next_cursor = paging.next(received, cursor, limit, window)

@@ -153,10 +153,10 @@ class Resource(Reading):
         return replace(self, where=(*self.where, (name, value)))
 
     def walk(
-        self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None = None
+        self, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None = None, ahead: bool = False
     ) -> Iterator[Page]:
-        "The pages of a window from a cursor on; `ask` sends one request, `limit` is rows a page."
-        return walk_resource(self, ask, window, min(limit, self.limit or limit), cursor)
+        "The pages of a window from a cursor on; `ask` sends one request, `limit` is rows a page, `ahead` asks early for the next."
+        return walk_resource(self, ask, window, min(limit, self.limit or limit), cursor, ahead)
 
     def declared(self, ask: Callable[[Query], Reply], window: Window) -> int | None:
         "How many rows the source declares for a window; None where it declares nothing, or counts rows outside of it."
@@ -177,20 +177,28 @@ def listing_query(resource: Resource, window: Window, parent: str | None = None)
 
 
 def walk_resource(
-    resource: Resource, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None
+    resource: Resource,
+    ask: Callable[[Query], Reply],
+    window: Window,
+    limit: int,
+    cursor: str | None,
+    ahead: bool = False,
 ) -> Iterator[Page]:
     "The pages of a window: of one listing, or of one for each parent."
     parents = resource.parents
     if parents is None:
-        return _walk_one(resource, ask, window, limit, cursor, None)
+        return _walk_one(resource, ask, window, limit, cursor, None, ahead)
     chosen = dict(resource.where).get(parents.column)
     values = [chosen] if chosen is not None else parents.values(ask, window, limit)
     empty = pa.RecordBatch.from_pylist([], resource.raw_schema)
-    return walk_parents(values, lambda parent, at: _walk_one(resource, ask, window, limit, at, parent), empty, cursor)
+    return walk_parents(
+        values, lambda parent, at: _walk_one(resource, ask, window, limit, at, parent, ahead), empty, cursor
+    )
 
 
 def _walk_one(
-    resource: Resource, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None, parent: str | None
+    resource: Resource, ask: Callable[[Query], Reply], window: Window, limit: int, cursor: str | None, parent: str | None,
+    ahead: bool,
 ) -> Iterator[Page]:  # fmt: skip
     def ask_page(page: PageRequest) -> Reply:
         query = listing_query(resource, page.window or window, parent)
@@ -198,7 +206,7 @@ def _walk_one(
 
     paths = {**resource.paging.paths, resource.as_of: pa.string()}
     read = partial(read_rows, resource, paths=paths, parent=parent)
-    return walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of)
+    return walk(ask_page, read, resource.paging, window, limit, cursor, resource.as_of, ahead)
 
 # %% ../../nbs/source/013_resources.ipynb #893d161d
 def read_rows(
