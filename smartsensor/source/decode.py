@@ -145,7 +145,7 @@ def _repair_row(
             extra |= {field.name: inner} if inner else {}
             continue
         fitted, fits = _fit(value, field.type) if not pa.types.is_struct(field.type) else (None, value is None)
-        if isinstance(fitted, str) and _SURROGATES.search(fitted):
+        if fits and isinstance(fitted, str) and _SURROGATES.search(fitted):
             declared[field.name], extra[field.name] = _SURROGATES.sub("\ufffd", fitted), _original_bytes(fitted)
             drift.add(f"{prefix}{field.name}: bytes that are not UTF-8")
             continue

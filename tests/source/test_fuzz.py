@@ -100,6 +100,16 @@ def test_any_json_rows_land_as_so_many_rows(rows: list[dict[str, Any]]) -> None:
     opens(found.batch)
 
 
+@pytest.mark.parametrize("name", [name for name in ROW if name != "id"])
+def test_half_a_surrogate_in_a_column_of_any_type_fails_no_page(name: str) -> None:
+    "Fuzzing found it: in a column of flags it was kept as a text, and the page could never be read."
+    body = json.dumps({"data": [ROW | {name: "\ud800"}, ROW]}).encode()
+    found = decode(body, SCHEMA)
+    opens(found.batch)
+    assert found.batch.column(name).null_count == 1
+    assert json.loads(found.batch.column("_extra")[0].as_py()) == {name: {"hex": "eda080"}}
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 3))
 def test_any_damage_to_a_body_is_a_contract_error_or_valid_rows(seed: int, number: int) -> None:
