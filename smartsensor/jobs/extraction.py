@@ -104,7 +104,7 @@ def extract_all(
         failure.add_note(f"{len(landed)} of {len(due)} windows have landed and stay; run again to go on from there")
         raise failure
     landed.sort(key=lambda manifest: (list(resources).index(manifest.resource), manifest.window))
-    notes += _cut_notes(landed)
+    notes += _cut_notes(landed) + _rate_notes(client)
     return Extraction(run, tuple(landed), time.monotonic() - began, tuple(notes))
 
 # %% ../../nbs/jobs/061_extraction.ipynb #55be65e9
@@ -114,6 +114,17 @@ def _cut_notes(landed: Sequence[Manifest]) -> list[str]:
     return [
         f"{name}: {sum(one.cut for one in landed if one.resource == name):,} rows outside of their windows were cut off, as its filter sends them"
         for name in names
+    ]
+
+
+def _rate_notes(client: Client) -> list[str]:
+    "What rate to configure, where the API has shown that it allows less."
+    budget = client.budget
+    if not isinstance(budget, RateBudget) or budget.sent_per_s > 0.9 * budget.rate_per_s:
+        return []
+    return [
+        f"the API refused {client.log.limited:,} requests: it allows about {budget.sent_per_s:.2g} a second, not {budget.rate_per_s:g}; "
+        "set SMARTSENSOR_RATE_PER_S to that"
     ]
 
 

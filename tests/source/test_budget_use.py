@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from smartsensor.config import ApiSettings
+from smartsensor.jobs.extraction import extract_all
 from smartsensor.lake.lake import Lake
 from smartsensor.source.budget import RateBudget, RateShare, RemoteRateLimiter, serve_rate
 from smartsensor.source.http import Client
@@ -143,3 +144,15 @@ def test_a_429_lowers_the_rate_and_other_errors_do_not() -> None:
     client = Client(settings, NoSignIn(), budget, sleep=lambda seconds: None, transport=Answers())
     assert client.get("/things", signed=False).status == 200
     assert budget.sent_per_s == pytest.approx(38.0)
+
+
+def test_an_extraction_says_which_rate_to_configure(tmp_path: Path) -> None:
+    now, lake = [0.0], Lake(str(tmp_path))
+    budget = RateBudget(40, 1, lambda: now[0], lambda seconds: None)
+    client = Client(ApiSettings("http://127.0.0.1:1"), NoSignIn(), budget)
+    assert extract_all(client, lake, [], "20261120T120000Z-rate", 1).notes == ()
+    for _ in range(3):
+        budget.refused(0.0)
+        now[0] += 2.0
+    (note,) = extract_all(client, lake, [], "20261120T120000Z-rate", 1).notes
+    assert note == "the API refused 0 requests: it allows about 29 a second, not 40; set SMARTSENSOR_RATE_PER_S to that"
