@@ -123,7 +123,7 @@ def _rate_notes(client: Client) -> list[str]:
     if not isinstance(budget, RateBudget) or budget.sent_per_s > 0.9 * budget.rate_per_s:
         return []
     return [
-        f"the API refused {client.log.limited:,} requests: it allows about {budget.sent_per_s:.2g} a second, not {budget.rate_per_s:g}; "
+        f"the API refused {client.log.limited:,} requests: it allows about {budget.sent_per_s:,.1f} a second, not {budget.rate_per_s:g}; "
         "set SMARTSENSOR_RATE_PER_S to that"
     ]
 
