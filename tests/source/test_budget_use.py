@@ -155,4 +155,6 @@ def test_an_extraction_says_which_rate_to_configure(tmp_path: Path) -> None:
         budget.refused(0.0)
         now[0] += 2.0
     (note,) = extract_all(client, lake, [], "20261120T120000Z-rate", 1).notes
-    assert note == "the API refused 0 requests: it allows about 29.3 a second, not 40; set SMARTSENSOR_RATE_PER_S to that"
+    assert (
+        note == "the API refused 0 requests: it allows about 29.3 a second, not 40; set SMARTSENSOR_RATE_PER_S to that"
+    )
