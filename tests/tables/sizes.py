@@ -1,4 +1,4 @@
-"""Time and memory of a promotion without the gate, beside bare DuckDB that does the same merge; in turns, each in a process of its own."""
+"""Time and memory of a promotion without the gate's step, beside bare DuckDB that does the same merge; in turns, each in a process of its own."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def ours(root: Path, name: str) -> dict[str, float]:
             began = time.perf_counter()
             done = promote(Lake(str(root)), MEASUREMENTS, opened_, SqlGate(suites), run_id(1))
     print({step: round(seconds, 2) for step, seconds in done.stages.items()}, file=sys.stderr)
-    return {"seconds": time.perf_counter() - began, "rows": done.new}
+    return {"seconds": time.perf_counter() - began - done.stages["raw judged"], "rows": done.new}
 
 
 def bare(root: Path) -> dict[str, float]:
