@@ -75,7 +75,20 @@ def _by_pyiceberg(folder: Path) -> Callable[[str], Seen]:
     return read
 
 
-READERS = {"DuckDB": _by_duckdb, "Polars": _by_polars, "pyiceberg": _by_pyiceberg}
+def _by_smartsensor(folder: Path) -> Callable[[str], Seen]:
+    from smartsensor.jobs.reading import read as read_table
+
+    connection = quiet_duckdb()
+
+    def read(where: str) -> Seen:
+        root = Path(where.removeprefix("file://")).parents[3]
+        rows = read_table("readings", lake=str(root)).arrow()  # noqa: F841  (DuckDB finds it)
+        return connection.execute(SQL.format(source="rows")).fetchone()  # type: ignore[return-value]
+
+    return read
+
+
+READERS = {"DuckDB": _by_duckdb, "Polars": _by_polars, "pyiceberg": _by_pyiceberg, "smartsensor": _by_smartsensor}
 
 
 def read_on(name: str, root: Path, folder: Path, stop: Any, report: Callable[[Any], None]) -> None:
