@@ -165,7 +165,7 @@ def test_steps_run_as_they_stand(tmp_path: Path) -> None:
     )
     for step in made.steps:
         made.run(step)
-    assert made.messages == {"first": "", "second": "arn of dev, abc, abc\n"}
+    assert made.outputs == {"first": "", "second": "arn of dev, abc, abc\n"}
 
 
 @pytest.mark.parametrize("script", ["false\ntrue", "false | cat", "exit 3"])

@@ -120,7 +120,7 @@ def _cut_notes(landed: Sequence[Manifest]) -> list[str]:
 def _rate_notes(client: Client) -> list[str]:
     "What rate to configure, where the API has shown that it allows less."
     budget = client.budget
-    if not isinstance(budget, RateBudget) or budget.sent_per_s > 0.9 * budget.rate_per_s:
+    if not isinstance(budget, RateBudget) or budget.sent_per_s >= 0.9 * budget.rate_per_s:
         return []
     return [
         f"the API refused {client.log.limited:,} requests: it allows about {budget.sent_per_s:,.1f} a second, not {budget.rate_per_s:g}; "
