@@ -342,7 +342,7 @@ def test_spark_counts_the_same(gate: Gate, db: duckdb.DuckDBPyConnection, spark:
 @pytest.mark.slow
 def test_literals_in_spark(spark: Any) -> None:
     for text in ("it's", "\\", "'\\''; drop", "ünï\n😀", ""):
-        assert spark.sql(f"select {sql_literal(text)} as said").first().output == text
+        assert spark.sql(f"select {sql_literal(text)} as output").first().output == text
 
 
 # --- suites ----------------------------------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -215,9 +217,17 @@ HOSTILE = (
 )
 
 
+def content(path: Path) -> bytes:
+    "Of a file; of a catalog its rows, since SQLite moves pages from its log into the file when a connection is closed."
+    if path.name != "catalog.db":
+        return path.read_bytes()
+    with closing(sqlite3.connect(path)) as catalog:
+        return "\n".join(catalog.iterdump()).encode()
+
+
 def everything(folder: Path) -> dict[str, bytes]:
     return {
-        str(path): path.read_bytes()
+        str(path): content(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "catalog.db-" not in path.name
     }
